@@ -1,0 +1,122 @@
+//! Failures of one run (picture, prompt) and of setting up a session.
+
+use alloc::string::String;
+use core::fmt;
+
+/// A picture or a prompt that cannot be processed. The session stays usable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InputError {
+    /// A side of the frame is zero.
+    EmptyFrame,
+    /// The frame is larger than the session was set up for.
+    FrameTooLarge {
+        /// Width of the frame in pixels.
+        width: usize,
+        /// Height of the frame in pixels.
+        height: usize,
+        /// Longest side the session accepts.
+        max_side: usize,
+    },
+    /// The pixel buffer does not hold what the dimensions promise.
+    FrameBuffer {
+        /// Bytes that the dimensions and the stride need.
+        expected: usize,
+        /// Bytes that the buffer holds.
+        found: usize,
+    },
+    /// The prompt has more tokens than the session was set up for.
+    PromptTooLong {
+        /// Tokens of the prompt, `<bos>` and the newline included.
+        tokens: usize,
+        /// Most that the session accepts.
+        max: usize,
+    },
+    /// A prompt made with another model's tokenizer.
+    TokenOutOfRange {
+        /// The offending id.
+        token: u32,
+        /// Number of tokens in the model's vocabulary.
+        vocab: usize,
+    },
+}
+
+impl fmt::Display for InputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            InputError::EmptyFrame => write!(f, "the picture has no pixels"),
+            InputError::FrameTooLarge { width, height, max_side } => write!(
+                f,
+                "the picture is {width} x {height} pixels, this session accepts sides of at most {max_side}: \
+                 scale it down first"
+            ),
+            InputError::FrameBuffer { expected, found } => {
+                write!(f, "the pixel buffer holds {found} bytes, the dimensions need {expected}")
+            }
+            InputError::PromptTooLong { tokens, max } => write!(
+                f,
+                "the prompt has {tokens} tokens, the context leaves room for {max}: shorten it"
+            ),
+            InputError::TokenOutOfRange { token, vocab } => {
+                write!(f, "token {token} is outside the vocabulary of {vocab}")
+            }
+        }
+    }
+}
+
+/// A session that cannot be set up as asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// The kernel table asked for does not exist or cannot run here.
+    Kernels {
+        /// The name asked for.
+        asked: String,
+        /// Names that would work, separated by commas.
+        available: String,
+    },
+    /// A number of threads out of range.
+    Threads {
+        /// The number asked for.
+        asked: usize,
+        /// The largest accepted.
+        max: usize,
+    },
+    /// More positions asked for than the model was trained with.
+    Context {
+        /// Positions that image, prompt and answer would take together.
+        asked: usize,
+        /// The model's context length.
+        max: usize,
+    },
+    /// The caller's buffer is too small for the memory plan.
+    Memory {
+        /// Bytes the plan needs.
+        needed: usize,
+        /// Bytes the buffer has.
+        found: usize,
+    },
+}
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SetupError::Kernels { asked, available } => write!(
+                f,
+                "kernel table \"{asked}\" cannot run on this machine; available: {available} \
+                 (unset PG_ISA to take the best)"
+            ),
+            SetupError::Threads { asked, max } => {
+                write!(f, "{asked} threads asked for, use 1 to {max}")
+            }
+            SetupError::Context { asked, max } => write!(
+                f,
+                "image, prompt and answer would take {asked} positions, the model has {max}: \
+                 ask for fewer tokens"
+            ),
+            SetupError::Memory { needed, found } => {
+                write!(f, "the memory plan needs {needed} bytes, the buffer has {found}")
+            }
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Runs quantized PaliGemma on small CPUs.
+#![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
+
+pub mod error;
+
+pub use error::Error;
