@@ -4,5 +4,7 @@
 extern crate alloc;
 
 pub mod error;
+pub mod format;
+pub mod model;
 
 pub use error::Error;
