@@ -5,6 +5,10 @@ extern crate alloc;
 
 pub mod error;
 pub mod format;
+pub mod kernels;
+pub mod memory;
 pub mod model;
+pub mod platform;
+pub mod threads;
 
 pub use error::Error;

@@ -1,0 +1,266 @@
+//! Small loops over slices: one table of functions per instruction set, chosen once at set-up.
+//!
+//! [`Kernels::detect`], [`Kernels::by_name`] and [`Kernels::available`] are the only ways to a table, and each
+//! checks the CPU first: *holding a `&'static Kernels` proves that its instructions run here*. Every method
+//! checks its lengths and then makes one unsafe call.
+//!
+//! `scalar` is the specification. All other tables are compared with it on every length, tail and alignment:
+//! integer products to the bit, floats within the tolerances named in [`tests`].
+//!
+//! Not here: allocation, threads, tensor names, model sizes.
+
+#![allow(unsafe_code)]
+
+mod operands;
+mod scalar;
+#[cfg(test)]
+mod tests;
+#[cfg(feature = "tract-linalg")]
+mod tract;
+mod vector;
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+mod x86_64;
+
+pub use operands::{KvRows, KvSlice, QuantizedRows, TileMut, WeightRows};
+
+use crate::error::SetupError;
+use crate::format::WeightFormat;
+use crate::format::block::BLOCK;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// The kernels of one instruction set.
+pub struct Kernels {
+    name: &'static str,
+    /// Whether large float products may go to tract-linalg.
+    #[cfg_attr(not(feature = "tract-linalg"), allow(dead_code))]
+    tract: bool,
+    table: Table,
+}
+
+/// One entry per operation. All functions are `unsafe` because they may need instructions that only the
+/// checks around [`Kernels`] guarantee, and because they trust the lengths checked by its methods.
+struct Table {
+    quantize: unsafe fn(&[f32], &mut [i8], &mut [f32], &mut [f32]),
+    gemm_q8: unsafe fn(&WeightRows<'_>, &QuantizedRows<'_>, &mut TileMut<'_>),
+    gemm_q4: unsafe fn(&WeightRows<'_>, &QuantizedRows<'_>, &mut TileMut<'_>),
+    gemm_f32: unsafe fn(&WeightRows<'_>, &[f32], &mut TileMut<'_>),
+    gemm_f16: unsafe fn(&WeightRows<'_>, &[f32], &mut TileMut<'_>),
+    attend_f32: unsafe fn(&[f32], &KvRows<'_, f32>, f32, &mut [f32], &mut [f32]),
+    attend_f16: unsafe fn(&[f32], &KvRows<'_, half::f16>, f32, &mut [f32], &mut [f32]),
+    layer_norm: unsafe fn(&[f32], &[f32], &[f32], f32, &mut [f32]),
+    rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
+    gelu: unsafe fn(&mut [f32]),
+    gelu_mul: unsafe fn(&mut [f32], &[f32]),
+    add: unsafe fn(&mut [f32], &[f32]),
+    rope: unsafe fn(&mut [f32], &[f32], &[f32]),
+    narrow: unsafe fn(&[f32], &mut [half::f16]),
+}
+
+impl fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Kernels").field(&self.name).finish()
+    }
+}
+
+impl Kernels {
+    /// The best table that runs on this machine.
+    pub fn detect() -> &'static Kernels {
+        let best = Self::available().pop().unwrap_or(&scalar::KERNELS);
+        log::debug!("kernel table: {}", best.name);
+        best
+    }
+
+    /// The table called `name`, if it runs on this machine.
+    pub fn by_name(name: &str) -> Option<&'static Kernels> {
+        Self::available().into_iter().find(|k| k.name == name)
+    }
+
+    /// Every table that runs on this machine, the best one last.
+    pub fn available() -> Vec<&'static Kernels> {
+        #[allow(unused_mut)]
+        let mut tables = alloc::vec![&scalar::KERNELS];
+        #[cfg(all(feature = "std", target_arch = "x86_64"))]
+        tables.extend(x86_64::avx2::detect());
+        tables
+    }
+
+    /// The table asked for by name, or the best one.
+    ///
+    /// # Errors
+    /// [`SetupError::Kernels`] if the named one cannot run here: it never falls back.
+    pub fn choose(name: Option<&str>) -> Result<&'static Kernels, SetupError> {
+        let Some(name) = name else { return Ok(Self::detect()) };
+        Self::by_name(name).ok_or_else(|| SetupError::Kernels {
+            asked: name.into(),
+            available: Self::available().iter().map(|k| k.name).collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// The table's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// What multiplies large float matrices with this table.
+    pub fn float_gemm_name(&self) -> String {
+        #[cfg(feature = "tract-linalg")]
+        if self.tract {
+            return alloc::format!("tract {}", tract::kernel_name());
+        }
+        self.name.into()
+    }
+
+    /// Quantizes a row of activations to blocks of 32: `x ~ scale * q`, and `sum` of each block's `q`.
+    ///
+    /// `q` is [`k` rounded up to whole blocks]; what lies beyond `x` is zero. `scale` and `sum` hold one value
+    /// a block.
+    pub fn quantize(&self, x: &[f32], q: &mut [i8], scale: &mut [f32], sum: &mut [f32]) {
+        assert_eq!(q.len(), x.len().next_multiple_of(BLOCK));
+        assert!(scale.len() == q.len() / BLOCK && sum.len() == scale.len());
+        // SAFETY: the table runs here (see the module's documentation), lengths are checked above.
+        unsafe { (self.table.quantize)(x, q, scale, sum) }
+    }
+
+    /// `out[t][r] = dot(weights[r], x[t])` for quantized weights and activations.
+    pub fn gemm_quantized(&self, w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
+        assert_eq!((out.n_rows(), out.n_cols()), (x.n(), w.rows()), "tile");
+        assert_eq!(x.k_padded(), w.format().padded(w.k()), "row length");
+        let f = match w.format() {
+            WeightFormat::Q8 => self.table.gemm_q8,
+            WeightFormat::Q4 => self.table.gemm_q4,
+            f => panic!("{} weights are not quantized", f.name()),
+        };
+        // SAFETY: the table runs here; `WeightRows`, `QuantizedRows` and `TileMut` checked their own lengths
+        // and the assertions above that they belong together.
+        unsafe { f(w, x, out) }
+    }
+
+    /// `out[t][r] = dot(weights[r], x[t])` for float weights; `x` is [n, k] without gaps.
+    pub fn gemm_float(
+        &self,
+        w: &WeightRows<'_>,
+        x: &[f32],
+        out: &mut TileMut<'_>,
+        work: &mut FloatWork,
+        buffer: &mut [f32],
+    ) {
+        assert_eq!(out.n_cols(), w.rows(), "tile");
+        assert_eq!(x.len(), out.n_rows() * w.k(), "activations");
+        #[cfg(feature = "tract-linalg")]
+        if let Some(tract) = &mut work.0
+            && out.n_rows() > 1
+        {
+            return tract.gemm(w, x, out, buffer);
+        }
+        let _ = (work, buffer);
+        let f = match w.format() {
+            WeightFormat::F32 => self.table.gemm_f32,
+            WeightFormat::F16 => self.table.gemm_f16,
+            f => panic!("{} weights are not floats", f.name()),
+        };
+        // SAFETY: the table runs here; `WeightRows` and `TileMut` checked their own lengths and the assertions
+        // above that they belong together.
+        unsafe { f(w, x, out) }
+    }
+
+    /// What one thread needs for [`Kernels::gemm_float`]; made at set-up.
+    pub fn float_work(&self) -> FloatWork {
+        #[cfg(feature = "tract-linalg")]
+        return FloatWork(self.tract.then(tract::Gemm::new));
+        #[cfg(not(feature = "tract-linalg"))]
+        FloatWork(())
+    }
+
+    /// Floats that one thread's `buffer` of [`Kernels::gemm_float`] needs for rows of at most `k`.
+    pub fn float_buffer_len(&self, k: usize) -> usize {
+        #[cfg(feature = "tract-linalg")]
+        if self.tract {
+            return tract::Gemm::buffer_len(k);
+        }
+        let _ = k;
+        0
+    }
+
+    /// One query over all keys: `out = softmax(scale * q . keys) . values`.
+    ///
+    /// `scores` is room for one value a key.
+    pub fn attend(
+        &self,
+        q: &[f32],
+        kv: &KvSlice<'_>,
+        scale: f32,
+        scores: &mut [f32],
+        out: &mut [f32],
+    ) {
+        assert!(q.len() == kv.d_head() && out.len() == q.len(), "head width");
+        let scores = &mut scores[..kv.n()];
+        // SAFETY: the table runs here; `KvSlice` checked its own lengths, the rest is checked above.
+        unsafe {
+            match kv {
+                KvSlice::F32(kv) => (self.table.attend_f32)(q, kv, scale, scores, out),
+                KvSlice::F16(kv) => (self.table.attend_f16)(q, kv, scale, scores, out),
+            }
+        }
+    }
+
+    /// LayerNorm of one row: `out = (x - mean) / sqrt(variance + eps) * weight + bias`.
+    pub fn layer_norm(&self, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+        let n = x.len();
+        assert!(weight.len() == n && bias.len() == n && out.len() == n);
+        // SAFETY: the table runs here, lengths are checked above.
+        unsafe { (self.table.layer_norm)(x, weight, bias, eps, out) }
+    }
+
+    /// RMSNorm of one row: `out = x / sqrt(mean(x^2) + eps) * weight`.
+    pub fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+        assert!(weight.len() == x.len() && out.len() == x.len());
+        // SAFETY: the table runs here, lengths are checked above.
+        unsafe { (self.table.rms_norm)(x, weight, eps, out) }
+    }
+
+    /// `x = gelu(x)`, the tanh form.
+    pub fn gelu(&self, x: &mut [f32]) {
+        // SAFETY: the table runs here.
+        unsafe { (self.table.gelu)(x) }
+    }
+
+    /// `gate = gelu(gate) * up`, the tanh form.
+    pub fn gelu_mul(&self, gate: &mut [f32], up: &[f32]) {
+        assert_eq!(gate.len(), up.len());
+        // SAFETY: the table runs here, lengths are checked above.
+        unsafe { (self.table.gelu_mul)(gate, up) }
+    }
+
+    /// `x += y`.
+    pub fn add(&self, x: &mut [f32], y: &[f32]) {
+        assert_eq!(x.len(), y.len());
+        // SAFETY: the table runs here, lengths are checked above.
+        unsafe { (self.table.add)(x, y) }
+    }
+
+    /// Rotates the pairs `(x[i], x[i + d/2])` of one head by the angles whose cosines and sines are given.
+    pub fn rope(&self, x: &mut [f32], cos: &[f32], sin: &[f32]) {
+        assert!(x.len() == 2 * cos.len() && sin.len() == cos.len());
+        // SAFETY: the table runs here, lengths are checked above.
+        unsafe { (self.table.rope)(x, cos, sin) }
+    }
+
+    /// Rounds to half precision.
+    pub fn narrow(&self, x: &[f32], out: &mut [half::f16]) {
+        assert_eq!(x.len(), out.len());
+        // SAFETY: the table runs here, lengths are checked above.
+        unsafe { (self.table.narrow)(x, out) }
+    }
+}
+
+/// One thread's tools for [`Kernels::gemm_float`].
+#[cfg(feature = "tract-linalg")]
+#[derive(Debug)]
+pub struct FloatWork(Option<tract::Gemm>);
+
+/// One thread's tools for [`Kernels::gemm_float`].
+#[cfg(not(feature = "tract-linalg"))]
+#[derive(Debug)]
+pub struct FloatWork(());

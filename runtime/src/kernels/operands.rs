@@ -1,0 +1,213 @@
+//! What kernels read and write: slices whose lengths are checked when they are made.
+
+use crate::format::WeightFormat;
+use crate::format::block::BLOCK;
+use core::marker::PhantomData;
+use core::ops::Range;
+use half::f16;
+
+/// Rows of a weight matrix, as the file holds them.
+#[derive(Debug, Clone, Copy)]
+pub struct WeightRows<'a> {
+    format: WeightFormat,
+    bytes: &'a [u8],
+    k: usize,
+    rows: usize,
+}
+
+impl<'a> WeightRows<'a> {
+    /// `rows` rows of `k` weights.
+    ///
+    /// # Panics
+    /// If `bytes` has another length than that.
+    pub fn new(format: WeightFormat, bytes: &'a [u8], k: usize, rows: usize) -> Self {
+        assert_eq!(bytes.len(), rows * format.row_bytes(k), "weight bytes");
+        WeightRows { format, bytes, k, rows }
+    }
+
+    /// Weights in a row, without padding.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// How the weights are stored.
+    pub fn format(&self) -> WeightFormat {
+        self.format
+    }
+
+    /// The bytes of row `r`.
+    #[inline]
+    pub fn row(&self, r: usize) -> &'a [u8] {
+        let n = self.format.row_bytes(self.k);
+        &self.bytes[r * n..(r + 1) * n]
+    }
+
+    /// Some of the rows.
+    pub fn slice(&self, rows: Range<usize>) -> WeightRows<'a> {
+        let n = self.format.row_bytes(self.k);
+        WeightRows { bytes: &self.bytes[rows.start * n..rows.end * n], rows: rows.len(), ..*self }
+    }
+}
+
+/// Activations in blocks of 32: see [`super::Kernels::quantize`].
+#[derive(Debug, Clone, Copy)]
+pub struct QuantizedRows<'a> {
+    q: &'a [i8],
+    scale: &'a [f32],
+    sum: &'a [f32],
+    n: usize,
+    k_padded: usize,
+}
+
+impl<'a> QuantizedRows<'a> {
+    /// `n` rows of `k` values, padded to whole blocks.
+    ///
+    /// # Panics
+    /// If a slice is shorter than that.
+    pub fn new(q: &'a [i8], scale: &'a [f32], sum: &'a [f32], n: usize, k: usize) -> Self {
+        let k_padded = k.next_multiple_of(BLOCK);
+        let blocks = n * k_padded / BLOCK;
+        QuantizedRows { q: &q[..n * k_padded], scale: &scale[..blocks], sum: &sum[..blocks], n, k_padded }
+    }
+
+    /// Number of rows.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Values in a row, padding included.
+    pub fn k_padded(&self) -> usize {
+        self.k_padded
+    }
+
+    /// Values, scales and sums of row `t`.
+    #[inline]
+    pub fn row(&self, t: usize) -> (&'a [i8], &'a [f32], &'a [f32]) {
+        let (k, b) = (self.k_padded, self.k_padded / BLOCK);
+        (&self.q[t * k..(t + 1) * k], &self.scale[t * b..(t + 1) * b], &self.sum[t * b..(t + 1) * b])
+    }
+}
+
+/// Some columns of a row-major output, written by one thread while others write the other columns.
+#[derive(Debug)]
+pub struct TileMut<'a> {
+    first: *mut f32,
+    stride: usize,
+    n_rows: usize,
+    n_cols: usize,
+    borrow: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: a tile is an exclusive borrow of its columns (established by `new` and kept by `split_columns`), so it
+// may move to another thread as `&mut [f32]` may.
+unsafe impl Send for TileMut<'_> {}
+
+impl<'a> TileMut<'a> {
+    /// All of `out`: [n_rows, n_cols] without gaps.
+    ///
+    /// # Panics
+    /// If `out` has another length.
+    pub fn new(out: &'a mut [f32], n_rows: usize, n_cols: usize) -> Self {
+        assert_eq!(out.len(), n_rows * n_cols, "output");
+        TileMut { first: out.as_mut_ptr(), stride: n_cols, n_rows, n_cols, borrow: PhantomData }
+    }
+
+    /// Number of rows (activations).
+    pub fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// Number of columns (weight rows).
+    pub fn n_cols(&self) -> usize {
+        self.n_cols
+    }
+
+    /// The columns before `at`, and the rest.
+    pub fn split_columns(self, at: usize) -> (Self, Self) {
+        assert!(at <= self.n_cols);
+        let left = TileMut { n_cols: at, ..self };
+        // `at` may equal the width of the last columns: the pointer is then one past the end and never read.
+        let right = TileMut { first: self.first.wrapping_add(at), n_cols: self.n_cols - at, ..self };
+        (left, right)
+    }
+
+    /// This tile's part of row `t`.
+    #[inline]
+    pub fn row(&mut self, t: usize) -> &mut [f32] {
+        assert!(t < self.n_rows);
+        // SAFETY: `new` checked that rows of `stride` floats lie in the borrowed slice, `split_columns` that
+        // this tile's columns lie inside them and belong to no other tile; `t` is checked above.
+        unsafe { core::slice::from_raw_parts_mut(self.first.add(t * self.stride), self.n_cols) }
+    }
+}
+
+/// Keys and values of one head: `n` rows of `d_head` elements, `stride` elements apart.
+#[derive(Debug, Clone, Copy)]
+pub struct KvRows<'a, T> {
+    keys: &'a [T],
+    values: &'a [T],
+    n: usize,
+    stride: usize,
+    d_head: usize,
+}
+
+impl<'a, T> KvRows<'a, T> {
+    /// The first `n` rows.
+    ///
+    /// # Panics
+    /// If a slice ends before the last row does.
+    pub fn new(keys: &'a [T], values: &'a [T], n: usize, stride: usize, d_head: usize) -> Self {
+        let needed = n.checked_sub(1).map_or(0, |last| last * stride + d_head);
+        assert!(keys.len() >= needed && values.len() >= needed && d_head <= stride, "keys and values");
+        KvRows { keys, values, n, stride, d_head }
+    }
+
+    /// Number of rows.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Key `j`.
+    #[inline]
+    pub fn key(&self, j: usize) -> &'a [T] {
+        &self.keys[j * self.stride..][..self.d_head]
+    }
+
+    /// Value `j`.
+    #[inline]
+    pub fn value(&self, j: usize) -> &'a [T] {
+        &self.values[j * self.stride..][..self.d_head]
+    }
+}
+
+/// Keys and values in either precision.
+#[derive(Debug, Clone, Copy)]
+pub enum KvSlice<'a> {
+    /// Single precision.
+    F32(KvRows<'a, f32>),
+    /// Half precision.
+    F16(KvRows<'a, f16>),
+}
+
+impl KvSlice<'_> {
+    /// Number of rows.
+    pub fn n(&self) -> usize {
+        match self {
+            KvSlice::F32(kv) => kv.n,
+            KvSlice::F16(kv) => kv.n,
+        }
+    }
+
+    /// Width of the head.
+    pub fn d_head(&self) -> usize {
+        match self {
+            KvSlice::F32(kv) => kv.d_head,
+            KvSlice::F16(kv) => kv.d_head,
+        }
+    }
+}

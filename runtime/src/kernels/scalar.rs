@@ -1,0 +1,134 @@
+//! The specification: every operation in its plainest form, on any machine.
+
+use super::{Kernels, KvRows, QuantizedRows, Table, TileMut, WeightRows};
+use crate::format::block::{self, BLOCK};
+use half::f16;
+
+pub(super) static KERNELS: Kernels = Kernels {
+    name: "scalar",
+    tract: false,
+    table: Table {
+        quantize,
+        gemm_q8: |w, x, out| gemm_quantized(w, x, out, block::read_q8),
+        gemm_q4: |w, x, out| gemm_quantized(w, x, out, block::read_q4),
+        gemm_f32: |w, x, out| gemm_float(w, x, out, f32::from_le_bytes),
+        gemm_f16: |w, x, out| gemm_float(w, x, out, |b| f16::from_le_bytes(b).to_f32()),
+        attend_f32: attend,
+        attend_f16: attend,
+        layer_norm,
+        rms_norm,
+        gelu: |x| x.iter_mut().for_each(|v| *v = gelu(*v)),
+        gelu_mul: |gate, up| gate.iter_mut().zip(up).for_each(|(g, u)| *g = gelu(*g) * u),
+        add: |x, y| x.iter_mut().zip(y).for_each(|(a, b)| *a += b),
+        rope,
+        narrow: |x, out| out.iter_mut().zip(x).for_each(|(o, v)| *o = f16::from_f32(*v)),
+    },
+};
+
+pub(super) fn quantize(x: &[f32], q: &mut [i8], scale: &mut [f32], sum: &mut [f32]) {
+    let blocks = x.chunks(BLOCK).zip(q.chunks_mut(BLOCK));
+    for ((xs, qs), (scale, sum)) in blocks.zip(scale.iter_mut().zip(sum)) {
+        let amax = xs.iter().fold(0f32, |m, v| m.max(v.abs()));
+        let inverse = if amax > 0.0 { 127.0 / amax } else { 0.0 };
+        *scale = amax / 127.0;
+        qs.fill(0);
+        for (q, v) in qs.iter_mut().zip(xs) {
+            *q = libm::rintf(v * inverse) as i8;
+        }
+        *sum = qs.iter().map(|&q| i32::from(q)).sum::<i32>() as f32;
+    }
+}
+
+fn gemm_quantized<const N: usize>(
+    w: &WeightRows<'_>,
+    x: &QuantizedRows<'_>,
+    out: &mut TileMut<'_>,
+    read: fn(&[u8; N]) -> (f32, [i8; BLOCK]),
+) {
+    for r in 0..w.rows() {
+        let blocks = w.row(r).as_chunks::<N>().0;
+        for t in 0..x.n() {
+            let (q, scale, _) = x.row(t);
+            let mut acc = 0.0;
+            for ((block, q), x_scale) in blocks.iter().zip(q.as_chunks::<BLOCK>().0).zip(scale) {
+                let (w_scale, weights) = read(block);
+                let dot: i32 = weights.iter().zip(q).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum();
+                acc += w_scale * x_scale * dot as f32;
+            }
+            out.row(t)[r] = acc;
+        }
+    }
+}
+
+fn gemm_float<const N: usize>(
+    w: &WeightRows<'_>,
+    x: &[f32],
+    out: &mut TileMut<'_>,
+    read: impl Fn([u8; N]) -> f32,
+) {
+    for (t, x) in x.chunks_exact(w.k()).enumerate() {
+        let out = out.row(t);
+        for (r, out) in out.iter_mut().enumerate() {
+            *out = w.row(r).as_chunks::<N>().0.iter().zip(x).map(|(b, v)| read(*b) * v).sum();
+        }
+    }
+}
+
+fn attend<T: Copy + Into<f32>>(
+    q: &[f32],
+    kv: &KvRows<'_, T>,
+    scale: f32,
+    scores: &mut [f32],
+    out: &mut [f32],
+) {
+    for (j, score) in scores.iter_mut().enumerate() {
+        *score = scale * q.iter().zip(kv.key(j)).map(|(a, &b)| a * b.into()).sum::<f32>();
+    }
+    softmax(scores);
+    out.fill(0.0);
+    for (j, p) in scores.iter().enumerate() {
+        for (o, &v) in out.iter_mut().zip(kv.value(j)) {
+            *o += p * v.into();
+        }
+    }
+}
+
+fn softmax(x: &mut [f32]) {
+    let max = x.iter().fold(f32::NEG_INFINITY, |m, &v| m.max(v));
+    let mut sum = 0.0;
+    for v in x.iter_mut() {
+        *v = libm::expf(*v - max);
+        sum += *v;
+    }
+    x.iter_mut().for_each(|v| *v /= sum);
+}
+
+fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+    let n = x.len() as f32;
+    let mean = x.iter().sum::<f32>() / n;
+    let variance = x.iter().map(|v| (v - mean) * (v - mean)).sum::<f32>() / n;
+    let inverse = 1.0 / libm::sqrtf(variance + eps);
+    for (((o, v), w), b) in out.iter_mut().zip(x).zip(weight).zip(bias) {
+        *o = (v - mean) * inverse * w + b;
+    }
+}
+
+fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    let mean = x.iter().map(|v| v * v).sum::<f32>() / x.len() as f32;
+    let inverse = 1.0 / libm::sqrtf(mean + eps);
+    for ((o, v), w) in out.iter_mut().zip(x).zip(weight) {
+        *o = v * inverse * w;
+    }
+}
+
+/// `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`
+pub(super) fn gelu(x: f32) -> f32 {
+    0.5 * x * (1.0 + libm::tanhf(0.797_884_6 * (x + 0.044_715 * x * x * x)))
+}
+
+fn rope(x: &mut [f32], cos: &[f32], sin: &[f32]) {
+    let (low, high) = x.split_at_mut(cos.len());
+    for (((a, b), c), s) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+        (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
+    }
+}

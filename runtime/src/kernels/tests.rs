@@ -1,0 +1,348 @@
+//! Every table that runs here against the scalar one: all operations, awkward lengths, misaligned starts.
+
+use super::*;
+use crate::format::block::{self, Q4_BYTES, Q8_BYTES};
+use half::f16;
+
+/// Largest relative difference (to the largest magnitude in play) allowed between two float tables.
+const FLOAT_TOLERANCE: f32 = 2e-6;
+/// The same where sums of `k` products in another order are compared.
+const SUM_TOLERANCE: f32 = 2e-5;
+
+/// Rows, columns and depths with every remainder that a kernel could mishandle.
+const LENGTHS: [usize; 14] = [1, 2, 3, 7, 8, 9, 16, 31, 32, 33, 64, 72, 100, 257];
+
+/// A small generator of repeatable numbers (xorshift).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn float(&mut self) -> f32 {
+        (self.next() % 20_001) as f32 / 10_000.0 - 1.0
+    }
+
+    fn floats(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.float()).collect()
+    }
+
+    fn weights(&mut self, format: WeightFormat, k: usize, rows: usize, scale: Option<f32>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for _ in 0..rows * format.padded(k) / format.block_len() {
+            let s = f16::from_f32(scale.unwrap_or(self.float()));
+            match format {
+                WeightFormat::F32 => bytes.extend(self.float().to_le_bytes()),
+                WeightFormat::F16 => bytes.extend(f16::from_f32(self.float()).to_le_bytes()),
+                WeightFormat::Q8 => {
+                    let mut b = [0; Q8_BYTES];
+                    // -128 cannot come from our packer, but may stand in a file.
+                    block::write_q8(s, &core::array::from_fn(|_| self.next() as i8), &mut b);
+                    bytes.extend(b);
+                }
+                WeightFormat::Q4 => {
+                    let mut b = [0; Q4_BYTES];
+                    block::write_q4(s, &core::array::from_fn(|_| (self.next() % 16) as i8 - 8), &mut b);
+                    bytes.extend(b);
+                }
+            }
+        }
+        bytes
+    }
+}
+
+fn others() -> Vec<&'static Kernels> {
+    Kernels::available().into_iter().filter(|k| k.name() != "scalar").collect()
+}
+
+#[track_caller]
+fn assert_close(what: &str, expected: &[f32], found: &[f32], tolerance: f32) {
+    // The inputs are of size one: nothing smaller is a meaningful scale.
+    let size = expected.iter().fold(1f32, |m, v| m.max(v.abs()));
+    for (i, (e, f)) in expected.iter().zip(found).enumerate() {
+        assert!((e - f).abs() <= tolerance * size, "{what}[{i}]: expected {e}, found {f} (size {size})");
+    }
+}
+
+/// A copy of `x` that starts `offset` elements into an allocation.
+fn shifted<T: Copy + Default>(x: &[T], offset: usize) -> Vec<T> {
+    let mut v = alloc::vec![T::default(); offset];
+    v.extend_from_slice(x);
+    v
+}
+
+#[test]
+fn tables_are_found_by_name_and_unknown_ones_refused() {
+    for k in Kernels::available() {
+        assert!(core::ptr::eq(Kernels::by_name(k.name()).unwrap(), k));
+    }
+    let refused = Kernels::choose(Some("pdp11")).unwrap_err().to_string();
+    assert!(refused.contains("pdp11") && refused.contains("scalar"), "{refused}");
+    #[cfg(target_arch = "x86_64")]
+    assert_eq!(Kernels::by_name("avx2").is_some(), is_x86_feature_detected!("avx2"));
+}
+
+#[test]
+fn activations_are_quantized_to_the_same_bits() {
+    let mut numbers = Numbers(1);
+    for n in LENGTHS {
+        for offset in 0..4 {
+            let mut x = shifted(&numbers.floats(n), offset);
+            x[offset] = if n % 2 == 0 { 0.0 } else { 3.5 };
+            let x = &x[offset..];
+            let run = |k: &Kernels| {
+                let padded = n.next_multiple_of(BLOCK);
+                let (mut q, mut scale, mut sum) =
+                    (alloc::vec![9; padded], alloc::vec![9.0; padded / BLOCK], alloc::vec![9.0; padded / BLOCK]);
+                k.quantize(x, &mut q, &mut scale, &mut sum);
+                (q, scale, sum)
+            };
+            let expected = run(&scalar::KERNELS);
+            assert!(expected.0[n..].iter().all(|&q| q == 0), "padding");
+            for (i, v) in x.iter().enumerate() {
+                let error = (v - expected.1[i / BLOCK] * f32::from(expected.0[i])).abs();
+                assert!(error <= expected.1[i / BLOCK] * 0.5001, "{v}: error {error}");
+            }
+            for k in others() {
+                assert_eq!(run(k), expected, "{} n {n} offset {offset}", k.name());
+            }
+        }
+    }
+}
+
+/// With scales of one every product and sum is a whole number below 2^24, so that floats are exact and any
+/// difference is a wrong integer product.
+#[test]
+fn integer_products_agree_to_the_bit() {
+    let mut numbers = Numbers(2);
+    for format in [WeightFormat::Q8, WeightFormat::Q4] {
+        for k in [1, 31, 32, 33, 64, 96, 588, 1000] {
+            for (n, rows) in [(1, 1), (1, 9), (2, 3), (3, 8), (4, 4), (5, 7), (9, 5)] {
+                let offset = rows % 4;
+                let padded = format.padded(k);
+                let w = shifted(&numbers.weights(format, k, rows, Some(1.0)), offset);
+                let q = shifted(
+                    &(0..n * padded).map(|_| (numbers.next() % 255) as i8).map(|v| v.max(-127)).collect::<Vec<_>>(),
+                    offset,
+                );
+                let scale = alloc::vec![1.0; n * padded / BLOCK];
+                let sum: Vec<f32> = q[offset..]
+                    .chunks(BLOCK)
+                    .map(|b| b.iter().map(|&v| i32::from(v)).sum::<i32>() as f32)
+                    .collect();
+                let run = |kernels: &Kernels| {
+                    let mut out = alloc::vec![0.0; n * rows];
+                    kernels.gemm_quantized(
+                        &WeightRows::new(format, &w[offset..], k, rows),
+                        &QuantizedRows::new(&q[offset..], &scale, &sum, n, k),
+                        &mut TileMut::new(&mut out, n, rows),
+                    );
+                    out
+                };
+                let expected = run(&scalar::KERNELS);
+                for kernels in others() {
+                    assert_eq!(run(kernels), expected, "{} {format:?} k {k} n {n} rows {rows}", kernels.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn products_with_real_scales_agree() {
+    let mut numbers = Numbers(3);
+    for format in WeightFormat::ALL {
+        for k in LENGTHS {
+            for (n, rows) in [(1, 5), (3, 2), (8, 33), (300, 17)] {
+                let w = numbers.weights(format, k, rows, None);
+                let x = numbers.floats(n * k);
+                let w = WeightRows::new(format, &w, k, rows);
+                let run = |kernels: &Kernels| {
+                    let mut out = alloc::vec![0.0; n * rows];
+                    let (left, right) = TileMut::new(&mut out, n, rows).split_columns(rows / 2);
+                    for (mut tile, part) in [(left, 0..rows / 2), (right, rows / 2..rows)] {
+                        if format.is_quantized() {
+                            let padded = format.padded(k);
+                            let blocks = n * padded / BLOCK;
+                            let (mut q, mut scale, mut sum) =
+                                (alloc::vec![0; n * padded], alloc::vec![0.0; blocks], alloc::vec![0.0; blocks]);
+                            for t in 0..n {
+                                let b = t * padded / BLOCK..(t + 1) * padded / BLOCK;
+                                kernels.quantize(
+                                    &x[t * k..(t + 1) * k],
+                                    &mut q[t * padded..(t + 1) * padded],
+                                    &mut scale[b.clone()],
+                                    &mut sum[b],
+                                );
+                            }
+                            let x = QuantizedRows::new(&q, &scale, &sum, n, k);
+                            kernels.gemm_quantized(&w.slice(part), &x, &mut tile);
+                        } else {
+                            let mut buffer = alloc::vec![0.0; kernels.float_buffer_len(k)];
+                            let mut work = kernels.float_work();
+                            kernels.gemm_float(&w.slice(part), &x, &mut tile, &mut work, &mut buffer);
+                        }
+                    }
+                    out
+                };
+                let expected = run(&scalar::KERNELS);
+                for kernels in others() {
+                    let what = alloc::format!("{} {format:?} k {k} n {n} rows {rows}", kernels.name());
+                    assert_close(&what, &expected, &run(kernels), SUM_TOLERANCE);
+                }
+            }
+        }
+    }
+}
+
+/// tract's kernels leave the vector registers in a state in which SSE code crawls; `tract` must undo it.
+#[cfg(all(feature = "tract-linalg", target_arch = "x86_64"))]
+#[test]
+fn vector_registers_are_clean_after_a_float_product() {
+    #[target_feature(enable = "xsave")]
+    fn upper_halves_in_use() -> bool {
+        // XGETBV with ECX = 1 reads XINUSE; bit 2 is the upper halves of the vector registers.
+        let low: u32;
+        // SAFETY: CPUID says below that XGETBV with ECX = 1 exists; it only writes EAX and EDX.
+        unsafe {
+            core::arch::asm!("xgetbv", in("ecx") 1, out("eax") low, out("edx") _, options(nomem, nostack));
+        }
+        low & 4 != 0
+    }
+    // CPUID leaf 0xd, sub-leaf 1, EAX bit 2: XGETBV with ECX = 1.
+    if core::arch::x86_64::__cpuid_count(0xd, 1).eax & 4 == 0 {
+        std::println!("skipped: this CPU cannot tell which registers are in use");
+        return;
+    }
+    let Some(kernels) = Kernels::by_name("avx2") else { return };
+    let w = Numbers(4).weights(WeightFormat::F32, 64, 32, None);
+    let x = Numbers(5).floats(64 * 20);
+    let (mut out, mut work) = (alloc::vec![0.0; 20 * 32], kernels.float_work());
+    let mut buffer = alloc::vec![0.0; kernels.float_buffer_len(64)];
+    let w = WeightRows::new(WeightFormat::F32, &w, 64, 32);
+    kernels.gemm_float(&w, &x, &mut TileMut::new(&mut out, 20, 32), &mut work, &mut buffer);
+    // SAFETY: a CPU with AVX2 has XSAVE, without which the system could not offer AVX.
+    assert!(!unsafe { upper_halves_in_use() });
+}
+
+#[test]
+fn attention_agrees() {
+    let mut numbers = Numbers(6);
+    for d in [2, 8, 9, 32, 72, 256] {
+        for n in [1, 2, 3, 4, 5, 17, 64, 130] {
+            let stride = d + n % 3;
+            let (keys, values) = (numbers.floats(n * stride), numbers.floats(n * stride));
+            let q = numbers.floats(d);
+            let narrow = |x: &[f32]| x.iter().map(|&v| f16::from_f32(v)).collect::<Vec<_>>();
+            let (keys16, values16) = (narrow(&keys), narrow(&values));
+            let slices = [
+                KvSlice::F32(KvRows::new(&keys, &values, n, stride, d)),
+                KvSlice::F16(KvRows::new(&keys16, &values16, n, stride, d)),
+            ];
+            for kv in slices {
+                let run = |k: &Kernels| {
+                    let (mut out, mut scores) = (alloc::vec![0.0; d], alloc::vec![0.0; n + 3]);
+                    k.attend(&q, &kv, 0.7, &mut scores, &mut out);
+                    let total: f32 = scores[..n].iter().sum();
+                    assert!((total - 1.0).abs() < 1e-5, "probabilities sum to {total}");
+                    out
+                };
+                let expected = run(&scalar::KERNELS);
+                for k in others() {
+                    assert_close(&alloc::format!("{} d {d} n {n}", k.name()), &expected, &run(k), SUM_TOLERANCE);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn one_overwhelming_score_gives_its_value_and_no_nan() {
+    let keys = [1e4f32, -1e4, 0.0, 30.0, 1.0];
+    let values = [5.0f32, 6.0, 7.0, 8.0, 9.0];
+    for k in Kernels::available() {
+        let (mut out, mut scores) = ([0.0], [0.0; 5]);
+        k.attend(&[1.0], &KvSlice::F32(KvRows::new(&keys, &values, 5, 1, 1)), 1.0, &mut scores, &mut out);
+        assert_eq!(out, [5.0], "{}", k.name());
+    }
+}
+
+#[test]
+fn row_operations_agree() {
+    let mut numbers = Numbers(7);
+    for n in LENGTHS {
+        for offset in 0..3 {
+            let x = shifted(&numbers.floats(n), offset);
+            let y = shifted(&numbers.floats(n), offset);
+            let z = shifted(&numbers.floats(n), offset);
+            let (x, y, z) = (&x[offset..], &y[offset..], &z[offset..]);
+            type Op<'a> = (&'a str, &'a dyn Fn(&Kernels) -> Vec<f32>);
+            let ops: [Op<'_>; 6] = [
+                ("layer_norm", &|k| {
+                    let mut out = alloc::vec![0.0; n];
+                    k.layer_norm(x, y, z, 1e-6, &mut out);
+                    // A single value minus its mean is all rounding error: only its sign of life is compared.
+                    if n == 1 { alloc::vec![z[0]] } else { out }
+                }),
+                ("rms_norm", &|k| {
+                    let mut out = alloc::vec![0.0; n];
+                    k.rms_norm(x, y, 1e-6, &mut out);
+                    out
+                }),
+                ("gelu", &|k| {
+                    let mut out: Vec<f32> = x.iter().map(|v| v * 12.0).collect();
+                    k.gelu(&mut out);
+                    out
+                }),
+                ("gelu_mul", &|k| {
+                    let mut out: Vec<f32> = x.iter().map(|v| v * 5.0).collect();
+                    k.gelu_mul(&mut out, y);
+                    out
+                }),
+                ("add", &|k| {
+                    let mut out = x.to_vec();
+                    k.add(&mut out, y);
+                    out
+                }),
+                ("rope", &|k| {
+                    let mut out = [x, y].concat();
+                    let (c, s): (Vec<f32>, Vec<f32>) = z.iter().map(|a| (a.cos(), a.sin())).unzip();
+                    k.rope(&mut out, &c, &s);
+                    out
+                }),
+            ];
+            for (name, op) in ops {
+                let expected = op(&scalar::KERNELS);
+                for k in others() {
+                    let tolerance = if name.ends_with("norm") { SUM_TOLERANCE } else { FLOAT_TOLERANCE };
+                    assert_close(&alloc::format!("{} {name} n {n}", k.name()), &expected, &op(k), tolerance);
+                }
+            }
+            for k in others() {
+                let run = |k: &Kernels| {
+                    let mut out = alloc::vec![f16::ZERO; n];
+                    k.narrow(x, &mut out);
+                    out
+                };
+                assert_eq!(run(k), run(&scalar::KERNELS), "{} narrow", k.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn gelu_stays_in_its_range_on_saturating_tails() {
+    for k in Kernels::available() {
+        let mut x: Vec<f32> = (-4000..4000).map(|i| i as f32 * 0.05).chain([1e30, -1e30]).collect();
+        let before = x.clone();
+        k.gelu(&mut x);
+        for (b, a) in before.iter().zip(&x) {
+            let bounds = if *b > 0.0 { 0.0..=*b } else { -0.171..=0.0 };
+            assert!(bounds.contains(a), "{} gelu({b}) = {a}", k.name());
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Float operations written once over a handful of vector operations; a file per instruction set supplies those
+//! and wraps each function for its CPU features. [`super::scalar`] is what they are compared with.
+//!
+//! Differences from the plain form: sums run in several lanes and are added at the end; `exp` is a polynomial
+//! (below 2 units in the last place on [-87, 88]); `gelu(x)` is `x / (1 + exp(-2 u))`, which equals
+//! `x / 2 * (1 + tanh(u))` and cannot leave its range on a saturating tail.
+//!
+//! Every function is unsafe for one reason: it must be inlined into a caller that has the vector's CPU features.
+#![cfg_attr(not(all(feature = "std", target_arch = "x86_64")), allow(dead_code))]
+
+use super::KvRows;
+
+/// The vector operations that the functions below are made of.
+///
+/// # Safety
+/// Implementors state the CPU features that their methods need; whoever calls them has those features enabled.
+/// `load` and `store` are given at least `LANES` elements.
+pub(super) unsafe trait Simd: Copy {
+    const LANES: usize;
+
+    unsafe fn splat(x: f32) -> Self;
+    unsafe fn load(x: &[f32]) -> Self;
+    unsafe fn store(self, out: &mut [f32]);
+    unsafe fn add(self, y: Self) -> Self;
+    unsafe fn sub(self, y: Self) -> Self;
+    unsafe fn mul(self, y: Self) -> Self;
+    unsafe fn div(self, y: Self) -> Self;
+    /// `self * y + z`
+    unsafe fn mul_add(self, y: Self, z: Self) -> Self;
+    unsafe fn min(self, y: Self) -> Self;
+    unsafe fn max(self, y: Self) -> Self;
+    /// To the nearest whole number.
+    unsafe fn round(self) -> Self;
+    /// `2^self` for whole numbers from -126 to 127.
+    unsafe fn exp2_whole(self) -> Self;
+    unsafe fn reduce_sum(self) -> f32;
+    unsafe fn reduce_max(self) -> f32;
+}
+
+/// An element that vector `V` can load and widen to f32.
+pub(super) trait Lane<V>: Copy {
+    /// # Safety
+    /// As for [`Simd`].
+    unsafe fn load(x: &[Self]) -> V;
+    fn widen(self) -> f32;
+}
+
+#[inline(always)]
+unsafe fn exp<V: Simd>(x: V) -> V {
+    // SAFETY: the caller has the vector's features, as this function's own contract says.
+    unsafe {
+        // Cody-Waite reduction by ln 2 in two parts, then Cephes' expf polynomial.
+        let x = x.max(V::splat(-87.0)).min(V::splat(88.0));
+        let n = x.mul(V::splat(core::f32::consts::LOG2_E)).round();
+        let r = n.mul_add(V::splat(-0.693_359_4), x);
+        let r = n.mul_add(V::splat(2.121_944_4e-4), r);
+        let mut p = V::splat(1.987_569_1e-4);
+        for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+            p = p.mul_add(r, V::splat(c));
+        }
+        p.mul_add(r.mul(r), r).add(V::splat(1.0)).mul(n.exp2_whole())
+    }
+}
+
+#[inline(always)]
+unsafe fn gelu<V: Simd>(x: V) -> V {
+    // SAFETY: as for `exp`.
+    unsafe {
+        let inner = x.mul(x).mul(x).mul_add(V::splat(0.044_715), x);
+        let e = exp(inner.mul(V::splat(-2.0 * 0.797_884_6)));
+        x.div(e.add(V::splat(1.0)))
+    }
+}
+
+/// Runs `f` over `x` in whole vectors; the tail goes through a padded copy.
+#[inline(always)]
+unsafe fn map<V: Simd>(x: &mut [f32], y: Option<&[f32]>, f: impl Fn(V, V) -> V) {
+    // SAFETY: as for `exp`; every slice below is at least a vector long.
+    unsafe {
+        let whole = x.len() - x.len() % V::LANES;
+        let (body, tail) = x.split_at_mut(whole);
+        for (i, chunk) in body.chunks_exact_mut(V::LANES).enumerate() {
+            let other = y.map_or(V::splat(0.0), |y| V::load(&y[i * V::LANES..]));
+            f(V::load(&*chunk), other).store(chunk);
+        }
+        if !tail.is_empty() {
+            let (mut a, mut b) = ([0.0; 16], [0.0; 16]);
+            a[..tail.len()].copy_from_slice(tail);
+            if let Some(y) = y {
+                b[..tail.len()].copy_from_slice(&y[whole..]);
+            }
+            f(V::load(&a), V::load(&b)).store(&mut a);
+            tail.copy_from_slice(&a[..tail.len()]);
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) unsafe fn gelu_in_place<V: Simd>(x: &mut [f32]) {
+    // SAFETY: as for `exp`.
+    unsafe { map::<V>(x, None, |x, _| gelu(x)) }
+}
+
+#[inline(always)]
+pub(super) unsafe fn gelu_mul<V: Simd>(gate: &mut [f32], up: &[f32]) {
+    // SAFETY: as for `exp`.
+    unsafe { map::<V>(gate, Some(up), |g, u| gelu(g).mul(u)) }
+}
+
+#[inline(always)]
+pub(super) unsafe fn add<V: Simd>(x: &mut [f32], y: &[f32]) {
+    // SAFETY: as for `exp`.
+    unsafe { map::<V>(x, Some(y), |a, b| a.add(b)) }
+}
+
+/// Dot products of `N` rows with one vector, which is loaded once for all of them.
+#[inline(always)]
+pub(super) unsafe fn dots<V: Simd, T: Lane<V>, const N: usize>(rows: [&[T]; N], x: &[f32]) -> [f32; N] {
+    // SAFETY: as for `exp`; rows are as long as `x`, which the callers' operands guarantee.
+    unsafe {
+        let whole = x.len() - x.len() % V::LANES;
+        let mut acc = [V::splat(0.0); N];
+        let mut i = 0;
+        while i < whole {
+            let v = V::load(&x[i..]);
+            for (acc, row) in acc.iter_mut().zip(rows) {
+                *acc = T::load(&row[i..]).mul_add(v, *acc);
+            }
+            i += V::LANES;
+        }
+        let mut sums = [0.0; N];
+        for ((sum, acc), row) in sums.iter_mut().zip(acc).zip(rows) {
+            *sum = acc.reduce_sum();
+            for (a, b) in row[whole..].iter().zip(&x[whole..]) {
+                *sum += a.widen() * b;
+            }
+        }
+        sums
+    }
+}
+
+#[inline(always)]
+pub(super) unsafe fn attend<V: Simd, T: Lane<V>>(
+    q: &[f32],
+    kv: &KvRows<'_, T>,
+    scale: f32,
+    scores: &mut [f32],
+    out: &mut [f32],
+) {
+    // SAFETY: as for `exp`.
+    unsafe {
+        let n = kv.n();
+        for j in (0..n).step_by(4) {
+            // Past the end the last key is computed again and thrown away.
+            let keys = [j, j + 1, j + 2, j + 3].map(|j| kv.key(j.min(n - 1)));
+            let d = dots::<V, T, 4>(keys, q);
+            for (s, d) in scores[j..].iter_mut().zip(d) {
+                *s = scale * d;
+            }
+        }
+        softmax::<V>(scores);
+        out.fill(0.0);
+        for j in (0..n).step_by(4) {
+            let values = [j, j + 1, j + 2, j + 3].map(|j| kv.value(j.min(n - 1)));
+            let p = [0, 1, 2, 3].map(|i| scores.get(j + i).copied().unwrap_or(0.0));
+            accumulate::<V, T>(p, values, out);
+        }
+    }
+}
+
+/// `out += p[0] * rows[0] + … + p[3] * rows[3]`
+#[inline(always)]
+unsafe fn accumulate<V: Simd, T: Lane<V>>(p: [f32; 4], rows: [&[T]; 4], out: &mut [f32]) {
+    // SAFETY: as for `exp`; rows are as long as `out`.
+    unsafe {
+        let whole = out.len() - out.len() % V::LANES;
+        let factors = [V::splat(p[0]), V::splat(p[1]), V::splat(p[2]), V::splat(p[3])];
+        let mut i = 0;
+        while i < whole {
+            let mut acc = V::load(&out[i..]);
+            for (f, row) in factors.into_iter().zip(rows) {
+                acc = T::load(&row[i..]).mul_add(f, acc);
+            }
+            acc.store(&mut out[i..]);
+            i += V::LANES;
+        }
+        for (i, o) in out.iter_mut().enumerate().skip(whole) {
+            for (p, row) in p.iter().zip(rows) {
+                *o += p * row[i].widen();
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn softmax<V: Simd>(x: &mut [f32]) {
+    // SAFETY: as for `exp`.
+    unsafe {
+        let (chunks, tail) = (x.chunks_exact(V::LANES), x.chunks_exact(V::LANES).remainder());
+        let mut max = V::splat(f32::NEG_INFINITY);
+        for c in chunks {
+            max = max.max(V::load(c));
+        }
+        let max = tail.iter().fold(max.reduce_max(), |m, &v| m.max(v));
+        map::<V>(x, None, |v, _| exp(v.sub(V::splat(max))));
+        let inverse = 1.0 / sum::<V>(x, |v| v);
+        map::<V>(x, None, |v, _| v.mul(V::splat(inverse)));
+    }
+}
+
+/// Sum of `f` over `x`; `f(0)` is 0.
+#[inline(always)]
+unsafe fn sum<V: Simd>(x: &[f32], f: impl Fn(V) -> V) -> f32 {
+    // SAFETY: as for `exp`.
+    unsafe {
+        let mut acc = [V::splat(0.0); 2];
+        let mut chunks = x.chunks_exact(2 * V::LANES);
+        for c in &mut chunks {
+            acc[0] = acc[0].add(f(V::load(c)));
+            acc[1] = acc[1].add(f(V::load(&c[V::LANES..])));
+        }
+        let mut tail = [0.0; 32];
+        tail[..chunks.remainder().len()].copy_from_slice(chunks.remainder());
+        let rest = f(V::load(&tail)).add(f(V::load(&tail[V::LANES..])));
+        acc[0].add(acc[1]).add(rest).reduce_sum()
+    }
+}
+
+#[inline(always)]
+pub(super) unsafe fn layer_norm<V: Simd>(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+    // SAFETY: as for `exp`.
+    unsafe {
+        let n = x.len() as f32;
+        let mean = sum::<V>(x, |v| v) / n;
+        out.copy_from_slice(x);
+        map::<V>(out, None, |v, _| v.sub(V::splat(mean)));
+        let variance = sum::<V>(out, |v| v.mul(v)) / n;
+        let inverse = 1.0 / libm::sqrtf(variance + eps);
+        map::<V>(out, Some(weight), |v, w| v.mul(V::splat(inverse)).mul(w));
+        add::<V>(out, bias);
+    }
+}
+
+#[inline(always)]
+pub(super) unsafe fn rms_norm<V: Simd>(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    // SAFETY: as for `exp`.
+    unsafe {
+        let mean = sum::<V>(x, |v| v.mul(v)) / x.len() as f32;
+        let inverse = 1.0 / libm::sqrtf(mean + eps);
+        out.copy_from_slice(x);
+        map::<V>(out, Some(weight), |v, w| v.mul(V::splat(inverse)).mul(w));
+    }
+}
+
+#[inline(always)]
+pub(super) unsafe fn rope<V: Simd>(x: &mut [f32], cos: &[f32], sin: &[f32]) {
+    // SAFETY: as for `exp`.
+    unsafe {
+        let half = cos.len();
+        let whole = half - half % V::LANES;
+        let (low, high) = x.split_at_mut(half);
+        let mut i = 0;
+        while i < whole {
+            let (a, b) = (V::load(&low[i..]), V::load(&high[i..]));
+            let (c, s) = (V::load(&cos[i..]), V::load(&sin[i..]));
+            a.mul(c).sub(b.mul(s)).store(&mut low[i..]);
+            b.mul(c).add(a.mul(s)).store(&mut high[i..]);
+            i += V::LANES;
+        }
+        for i in whole..half {
+            let (a, b) = (low[i], high[i]);
+            low[i] = a * cos[i] - b * sin[i];
+            high[i] = b * cos[i] + a * sin[i];
+        }
+    }
+}

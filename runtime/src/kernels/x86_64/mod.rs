@@ -1,0 +1,3 @@
+//! Kernel tables for x86-64, one file per instruction set.
+
+pub(super) mod avx2;

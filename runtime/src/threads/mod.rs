@@ -1,0 +1,43 @@
+//! A fixed team of threads that share each piece of work by a partition decided beforehand.
+//!
+//! The calling thread is member 0. Between two pieces of work the others spin for a short while, then sleep;
+//! nothing is allocated or locked after [`Team::new`].
+//!
+//! Not here: work stealing, queues, anything that makes a result depend on timing.
+
+#![allow(unsafe_code)]
+
+pub mod partition;
+#[cfg(feature = "std")]
+mod team;
+
+#[cfg(feature = "std")]
+pub use team::Team;
+
+/// Most members that a team may have.
+pub const MAX_THREADS: usize = 32;
+
+/// A team of one, for machines without threads.
+#[cfg(not(feature = "std"))]
+#[derive(Debug)]
+pub struct Team(());
+
+#[cfg(not(feature = "std"))]
+impl Team {
+    /// A team of one, whatever is asked for.
+    pub fn new(_n: usize) -> Self {
+        Team(())
+    }
+
+    /// Number of members.
+    pub fn len(&self) -> usize {
+        1
+    }
+
+    /// Runs `job(i, &mut parts[i])` for every part.
+    pub fn each<P: Send>(&mut self, parts: &mut [P], job: impl Fn(usize, &mut P) + Sync) {
+        for (i, part) in parts.iter_mut().enumerate() {
+            job(i, part);
+        }
+    }
+}

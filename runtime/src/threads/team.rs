@@ -1,0 +1,221 @@
+//! The team on systems with threads.
+
+use super::MAX_THREADS;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle, Thread};
+
+/// Looks at a flag this many times before sleeping: some tens of microseconds, longer than the gap between two
+/// pieces of work of one layer, far shorter than anybody would notice in a power reading.
+const SPINS: u32 = 20_000;
+
+/// Threads that work on one job at a time.
+#[derive(Debug)]
+pub struct Team {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+type Job<'a> = &'a (dyn Fn(usize) + Sync);
+
+#[derive(Debug)]
+struct Shared {
+    /// Number of the current job; changing it starts the workers.
+    epoch: AtomicU32,
+    /// Workers that have not finished the current job.
+    busy: AtomicUsize,
+    panicked: AtomicBool,
+    stop: AtomicBool,
+    work: UnsafeCell<Option<Work>>,
+}
+
+struct Work {
+    job: *const (dyn Fn(usize) + Sync),
+    caller: Thread,
+}
+
+impl core::fmt::Debug for Work {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Work")
+    }
+}
+
+// SAFETY: `work` is written only by `Team::run` while no worker is busy, and read by workers only between the
+// epoch's release store and their own release decrement of `busy`, which `run` awaits before it returns.
+unsafe impl Sync for Shared {}
+// SAFETY: the pointer in `work` is never followed outside that window.
+unsafe impl Send for Shared {}
+
+impl Team {
+    /// `n` members: the calling thread and `n - 1` more.
+    ///
+    /// # Panics
+    /// If `n` is 0 or more than [`MAX_THREADS`], or the system refuses a thread.
+    pub fn new(n: usize) -> Self {
+        assert!((1..=MAX_THREADS).contains(&n), "{n} threads");
+        let shared = Arc::new(Shared {
+            epoch: AtomicU32::new(0),
+            busy: AtomicUsize::new(0),
+            panicked: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            work: UnsafeCell::new(None),
+        });
+        let workers = (1..n)
+            .map(|member| {
+                let shared = shared.clone();
+                thread::Builder::new()
+                    .name(alloc::format!("pg-worker-{member}"))
+                    .spawn(move || shared.serve(member))
+                    .expect("the system starts a thread")
+            })
+            .collect();
+        Team { shared, workers }
+    }
+
+    /// Number of members.
+    pub fn len(&self) -> usize {
+        self.workers.len() + 1
+    }
+
+    /// Runs `job(i, &mut parts[i])` for every part, each on another member, and returns when all are done.
+    ///
+    /// # Panics
+    /// If there are more parts than members, or a member panicked.
+    pub fn each<P: Send>(&mut self, parts: &mut [P], job: impl Fn(usize, &mut P) + Sync) {
+        struct Parts<P>(*mut P);
+        // SAFETY: every member gets another element, and `P` may move between threads.
+        unsafe impl<P: Send> Sync for Parts<P> {}
+        impl<P> Parts<P> {
+            fn at(&self, i: usize) -> *mut P {
+                self.0.wrapping_add(i)
+            }
+        }
+
+        assert!(parts.len() <= self.len(), "{} parts for {} members", parts.len(), self.len());
+        let n = parts.len();
+        let first = Parts(parts.as_mut_ptr());
+        self.run(&|member| {
+            if member < n {
+                // SAFETY: `member` is below the length of `parts`, no other member has this number, and `parts`
+                // is borrowed until `run` returns, which is after all members are done.
+                job(member, unsafe { &mut *first.at(member) });
+            }
+        });
+    }
+
+    fn run(&mut self, job: Job<'_>) {
+        if !self.workers.is_empty() {
+            let job: *const (dyn Fn(usize) + Sync) = job;
+            // SAFETY: only the lifetime is erased; no worker follows the pointer after this function returns,
+            // because it waits for all of them below. No worker is busy now, so nobody reads `work`.
+            #[allow(clippy::disallowed_methods)]
+            unsafe {
+                let job = core::mem::transmute::<*const (dyn Fn(usize) + Sync), *const (dyn Fn(usize) + Sync)>(job);
+                *self.shared.work.get() = Some(Work { job, caller: thread::current() });
+            }
+            self.shared.busy.store(self.workers.len(), Ordering::Relaxed);
+            self.shared.epoch.fetch_add(1, Ordering::Release);
+            for w in &self.workers {
+                w.thread().unpark();
+            }
+        }
+        // Not even a panic of this thread's share may let `job` go out of scope before the others are done.
+        let wait = Wait(&self.shared);
+        job(0);
+        drop(wait);
+        assert!(!self.shared.panicked.load(Ordering::Relaxed), "a worker thread panicked");
+    }
+}
+
+struct Wait<'a>(&'a Shared);
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        await_condition(|| self.0.busy.load(Ordering::Acquire) == 0);
+    }
+}
+
+impl Shared {
+    fn serve(&self, member: usize) {
+        let mut seen = 0;
+        loop {
+            await_condition(|| self.epoch.load(Ordering::Acquire) != seen);
+            seen = seen.wrapping_add(1);
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            // SAFETY: the epoch changed, so `Team::run` has set `work` and waits for this worker's decrement.
+            let (job, caller) = unsafe {
+                let work = (*self.work.get()).as_ref().expect("set before the epoch changes");
+                (&*work.job, work.caller.clone())
+            };
+            let run = core::panic::AssertUnwindSafe(|| job(member));
+            if std::panic::catch_unwind(run).is_err() {
+                self.panicked.store(true, Ordering::Relaxed);
+            }
+            if self.busy.fetch_sub(1, Ordering::Release) == 1 {
+                caller.unpark();
+            }
+        }
+    }
+}
+
+/// Returns when `done` says so: spins for a while, then sleeps until somebody calls `unpark`.
+fn await_condition(done: impl Fn() -> bool) {
+    for _ in 0..SPINS {
+        if done() {
+            return;
+        }
+        core::hint::spin_loop();
+    }
+    while !done() {
+        thread::park();
+    }
+}
+
+impl Drop for Team {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.shared.epoch.fetch_add(1, Ordering::Release);
+        for w in self.workers.drain(..) {
+            w.thread().unpark();
+            let _ = w.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_is_worked_on_once_by_a_member_of_its_own() {
+        for n in 1..5 {
+            let mut team = Team::new(n);
+            let mut parts = alloc::vec![0usize; n];
+            for round in 1..200 {
+                team.each(&mut parts, |i, p| *p += i + 1);
+                if round % 50 == 0 {
+                    thread::sleep(std::time::Duration::from_millis(5));
+                }
+            }
+            assert_eq!(parts, (1..=n).map(|i| i * 199).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_panicking_member_is_reported_and_the_others_finish() {
+        let mut team = Team::new(3);
+        let mut parts = [0, 0, 0];
+        let caught = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| {
+            team.each(&mut parts, |i, p| {
+                assert!(i != 1, "on purpose");
+                *p = 1;
+            });
+        }));
+        assert!(caught.is_err());
+        assert_eq!(parts, [1, 0, 1]);
+    }
+}
