@@ -199,36 +199,6 @@ fn products_with_real_scales_agree() {
     }
 }
 
-/// tract's kernels leave the vector registers in a state in which SSE code crawls; `tract` must undo it.
-#[cfg(all(feature = "tract-linalg", target_arch = "x86_64"))]
-#[test]
-fn vector_registers_are_clean_after_a_float_product() {
-    #[target_feature(enable = "xsave")]
-    fn upper_halves_in_use() -> bool {
-        // XGETBV with ECX = 1 reads XINUSE; bit 2 is the upper halves of the vector registers.
-        let low: u32;
-        // SAFETY: CPUID says below that XGETBV with ECX = 1 exists; it only writes EAX and EDX.
-        unsafe {
-            core::arch::asm!("xgetbv", in("ecx") 1, out("eax") low, out("edx") _, options(nomem, nostack));
-        }
-        low & 4 != 0
-    }
-    // CPUID leaf 0xd, sub-leaf 1, EAX bit 2: XGETBV with ECX = 1.
-    if core::arch::x86_64::__cpuid_count(0xd, 1).eax & 4 == 0 {
-        std::println!("skipped: this CPU cannot tell which registers are in use");
-        return;
-    }
-    let Some(kernels) = Kernels::by_name("avx2") else { return };
-    let w = Numbers(4).weights(WeightFormat::F32, 64, 32, None);
-    let x = Numbers(5).floats(64 * 20);
-    let (mut out, mut work) = (alloc::vec![0.0; 20 * 32], kernels.float_work());
-    let mut buffer = alloc::vec![0.0; kernels.float_buffer_len(64)];
-    let w = WeightRows::new(WeightFormat::F32, &w, 64, 32);
-    kernels.gemm_float(&w, &x, &mut TileMut::new(&mut out, 20, 32), &mut work, &mut buffer);
-    // SAFETY: a CPU with AVX2 has XSAVE, without which the system could not offer AVX.
-    assert!(!unsafe { upper_halves_in_use() });
-}
-
 #[test]
 fn attention_agrees() {
     let mut numbers = Numbers(6);

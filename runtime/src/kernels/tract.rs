@@ -234,3 +234,34 @@ impl MMMInputValue for Panels {
         bail!("{self} serve products only")
     }
 }
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn upper_halves_in_use() -> bool {
+        let low: u32;
+        // SAFETY: the test checked with CPUID that XGETBV with ECX = 1 exists; it only writes EAX and EDX.
+        unsafe { core::arch::asm!("xgetbv", in("ecx") 1, out("eax") low, out("edx") _, options(nomem, nostack)) };
+        // XINUSE; bit 2 is the upper halves of the vector registers.
+        low & 4 != 0
+    }
+
+    #[test]
+    fn vector_registers_are_clean_after_a_product() {
+        // CPUID leaf 0xd, sub-leaf 1, EAX bit 2: XGETBV with ECX = 1.
+        if core::arch::x86_64::__cpuid_count(0xd, 1).eax & 4 == 0 || !is_x86_feature_detected!("avx2") {
+            std::println!("skipped: this CPU cannot tell which registers are in use");
+            return;
+        }
+        let (c, k, mut gemm) = (choice(), 8, Gemm::new());
+        let buffer = vec![1.0; Gemm::buffer_len(k)];
+        let buffer = &buffer[buffer.as_ptr().align_offset(ALIGNMENT)..];
+        let a = Panels::new(&c.weights, buffer, c.weights.r, k);
+        let b = Panels::new(&c.activations, buffer, c.activations.r, k);
+        let first = gemm.multiply(&a, &b)[0];
+        assert!(!upper_halves_in_use());
+        assert_eq!(first, k as f32);
+    }
+}
