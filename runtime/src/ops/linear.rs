@@ -1,0 +1,113 @@
+//! Matrix times activations: `out[t] = W x[t] + b`.
+
+use super::Exec;
+use crate::kernels::{QuantizedRows, TileMut, WeightRows};
+use crate::format::block::BLOCK;
+use crate::memory::{Carver, Region};
+use crate::threads::partition::take;
+
+/// Weight rows are shared among threads in multiples of this, a multiple of every kernel's tile.
+const ROW_UNIT: usize = 16;
+
+/// A weight matrix with its bias.
+#[derive(Debug, Clone, Copy)]
+pub struct Matrix<'m> {
+    /// [rows, k], as the file holds it.
+    pub weights: WeightRows<'m>,
+    /// [rows]
+    pub bias: Option<&'m [f32]>,
+}
+
+impl Matrix<'_> {
+    /// Number of outputs.
+    pub fn rows(&self) -> usize {
+        self.weights.rows()
+    }
+}
+
+/// Room for activations in integer form, reused by all products.
+#[derive(Debug)]
+pub struct Activations {
+    /// [n, k padded to blocks]
+    q: Region<i8>,
+    /// [n, blocks]
+    scale: Region<f32>,
+    /// [n, blocks]
+    sum: Region<f32>,
+}
+
+/// Activations ready to be multiplied with any number of matrices.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    x: &'a [f32],
+    n: usize,
+    quantized: Option<QuantizedRows<'a>>,
+}
+
+impl Activations {
+    /// Room for `values` values, rows padded to whole blocks.
+    pub fn carve(carver: &mut Carver, values: usize) -> Self {
+        Activations {
+            q: carver.region("activations.values", values),
+            scale: carver.region("activations.scales", values / BLOCK),
+            sum: carver.region("activations.sums", values / BLOCK),
+        }
+    }
+
+    /// Prepares `x`, [n, k], for `first` and for all other matrices of the same row length and kind: quantized
+    /// once, however many matrices it meets.
+    pub fn input<'a>(&'a mut self, exec: &mut Exec, x: &'a [f32], first: &Matrix<'_>) -> Input<'a> {
+        let k = first.weights.k();
+        let n = x.len() / k;
+        if !first.weights.format().is_quantized() {
+            return Input { x, n, quantized: None };
+        }
+        let padded = k.next_multiple_of(BLOCK);
+        let blocks = padded / BLOCK;
+        let (mut q, mut scale, mut sum) = (&mut self.q[..], &mut self.scale[..], &mut self.sum[..]);
+        exec.share(
+            n,
+            1,
+            |range| {
+                let n = range.len();
+                (take(&mut q, n * padded), take(&mut scale, n * blocks), take(&mut sum, n * blocks))
+            },
+            |kernels, _, range, (q, scale, sum)| {
+                let blocks_of = scale.chunks_exact_mut(blocks).zip(sum.chunks_exact_mut(blocks));
+                for ((t, q), (scale, sum)) in range.zip(q.chunks_exact_mut(padded)).zip(blocks_of) {
+                    kernels.quantize(&x[t * k..(t + 1) * k], q, scale, sum);
+                }
+            },
+        );
+        Input { x, n, quantized: Some(QuantizedRows::new(&self.q, &self.scale, &self.sum, n, k)) }
+    }
+}
+
+/// `out[t] = W x[t] + b`; `out` is [n, rows].
+pub fn linear(exec: &mut Exec, w: &Matrix<'_>, input: &Input<'_>, out: &mut [f32]) {
+    let mut rest = Some(TileMut::new(&mut out[..input.n * w.rows()], input.n, w.rows()));
+    exec.share(
+        w.rows(),
+        ROW_UNIT,
+        |range| {
+            let (mine, others) = rest.take().expect("put back below").split_columns(range.len());
+            rest = Some(others);
+            mine
+        },
+        |kernels, worker, range, mut tile| {
+            let weights = w.weights.slice(range.clone());
+            match (&input.quantized, weights.format().is_quantized()) {
+                (Some(x), true) => kernels.gemm_quantized(&weights, x, &mut tile),
+                (None, false) => {
+                    kernels.gemm_float(&weights, input.x, &mut tile, &mut worker.float, &mut worker.float_buffer);
+                }
+                _ => unreachable!("matrices that share an input are stored alike: `Model` checks it"),
+            }
+            if let Some(bias) = w.bias {
+                for t in 0..tile.n_rows() {
+                    kernels.add(tile.row(t), &bias[range.clone()]);
+                }
+            }
+        },
+    );
+}

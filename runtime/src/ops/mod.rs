@@ -1,0 +1,127 @@
+//! Steps that both transformers are made of: kernels spread over the team.
+//!
+//! Not here: the order of steps, tensor names, what is kept between tokens.
+
+pub mod attention;
+pub mod linear;
+pub mod rope;
+
+pub use attention::{Heads, attention};
+pub use linear::{Activations, Input, Matrix, linear};
+pub use rope::Rope;
+
+use crate::kernels::{FloatWork, Kernels};
+use crate::memory::{Carver, Region};
+use crate::threads::partition::{share, take};
+use crate::threads::{MAX_THREADS, Team};
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// Everything that computes: a kernel table, a team, and each member's private scratch memory.
+#[derive(Debug)]
+pub struct Exec {
+    kernels: &'static Kernels,
+    team: Team,
+    workers: Vec<Worker>,
+}
+
+/// One member's private scratch memory.
+#[derive(Debug)]
+pub struct Worker {
+    /// [n_keys]: attention scores of one query.
+    pub scores: Region<f32>,
+    /// Tools and packed operands of float products.
+    pub float: FloatWork,
+    /// Room that `float` asked for.
+    pub float_buffer: Region<f32>,
+}
+
+/// How much scratch memory each member needs.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkerSizes {
+    /// Most keys that one query meets.
+    pub n_keys: usize,
+    /// Longest row of a float matrix; 0 if all are quantized.
+    pub k_float: usize,
+}
+
+impl Worker {
+    /// Takes one member's memory from `carver`.
+    pub fn carve(carver: &mut Carver, kernels: &'static Kernels, sizes: WorkerSizes) -> Self {
+        let float_len = if sizes.k_float > 0 { kernels.float_buffer_len(sizes.k_float) } else { 0 };
+        Worker {
+            scores: carver.region("worker.scores", sizes.n_keys),
+            float: kernels.float_work(),
+            float_buffer: carver.region("worker.float_panels", float_len),
+        }
+    }
+}
+
+impl Exec {
+    /// A team with one member per worker.
+    pub fn new(kernels: &'static Kernels, workers: Vec<Worker>) -> Self {
+        Exec { kernels, team: Team::new(workers.len()), workers }
+    }
+
+    /// The kernel table in use.
+    pub fn kernels(&self) -> &'static Kernels {
+        self.kernels
+    }
+
+    /// Number of threads.
+    pub fn threads(&self) -> usize {
+        self.team.len()
+    }
+
+    /// Shares `n` items among the members in multiples of `unit`. `cut` is asked for each share's part, in order;
+    /// `job` then works on the parts side by side.
+    pub fn share<P: Send>(
+        &mut self,
+        n: usize,
+        unit: usize,
+        mut cut: impl FnMut(&Range<usize>) -> P,
+        job: impl Fn(&'static Kernels, &mut Worker, Range<usize>, P) + Sync,
+    ) {
+        let kernels = self.kernels;
+        let members = self.workers.len();
+        let mut parts: [Option<(&mut Worker, Range<usize>, P)>; MAX_THREADS] = [const { None }; MAX_THREADS];
+        for (i, (part, worker)) in parts.iter_mut().zip(&mut self.workers).enumerate() {
+            let range = share(n, members, unit, i);
+            let cut = cut(&range);
+            *part = Some((worker, range, cut));
+        }
+        self.team.each(&mut parts[..members], |_, part| {
+            if let Some((worker, range, part)) = part.take()
+                && !range.is_empty()
+            {
+                job(kernels, worker, range, part);
+            }
+        });
+    }
+
+    /// Runs `job(kernels, t, row)` for every row of `out`, which is [n, width].
+    pub fn rows(
+        &mut self,
+        out: &mut [f32],
+        width: usize,
+        job: impl Fn(&'static Kernels, usize, &mut [f32]) + Sync,
+    ) {
+        let mut rest = &mut *out;
+        let n = rest.len() / width;
+        self.share(
+            n,
+            1,
+            |range| take(&mut rest, range.len() * width),
+            |kernels, _, range, rows| {
+                for (t, row) in range.zip(rows.chunks_exact_mut(width)) {
+                    job(kernels, t, row);
+                }
+            },
+        );
+    }
+
+    /// `x += y`, both [n, width].
+    pub fn add(&mut self, x: &mut [f32], y: &[f32], width: usize) {
+        self.rows(x, width, |kernels, t, row| kernels.add(row, &y[t * width..][..width]));
+    }
+}

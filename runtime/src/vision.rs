@@ -1,0 +1,135 @@
+//! SigLIP-So400m: a picture's patches to image tokens.
+//!
+//! Follows big_vision's `vit.py` with `pool_type="none"`: patch embedding with bias, learned positions, pre-norm
+//! blocks, GELU in its tanh form, a last norm, no pooling.
+
+use crate::memory::{Carver, Region};
+use crate::model::{VisionConfig, VisionLayer, VisionWeights};
+use crate::kernels::{KvRows, KvSlice};
+use crate::ops::{Activations, Exec, Heads, attention, linear};
+use crate::probe::{Probe, Tap};
+
+/// Tokens that go through the MLP at a time: its hidden layer is the widest array of the tower.
+const MLP_CHUNK: usize = 256;
+
+/// Every array between two steps.
+#[derive(Debug)]
+pub struct VisionBuffers {
+    /// [n, 3 * patch * patch]: the input, in (channel, y, x) order.
+    pub patches: Region<f32>,
+    /// [n, d_model]: the residual stream, at the end the output.
+    x: Region<f32>,
+    /// [n, d_model]
+    normed: Region<f32>,
+    /// [n, d_model] each
+    qkv: [Region<f32>; 3],
+    /// [n, d_model]: attention's result, or what is added to the residual stream.
+    branch: Region<f32>,
+    /// [MLP_CHUNK, d_ff]
+    hidden: Region<f32>,
+}
+
+impl VisionBuffers {
+    /// Takes the arrays from `carver`.
+    pub fn carve(carver: &mut Carver, c: &VisionConfig) -> Self {
+        let n = c.n_patches();
+        let mut stream = |name| carver.region(name, n * c.d_model);
+        let x = stream("vision.residual");
+        let normed = stream("vision.normed");
+        let qkv = ["vision.queries", "vision.keys", "vision.values"].map(&mut stream);
+        let branch = stream("vision.branch");
+        VisionBuffers {
+            patches: carver.region("vision.patches", n * c.patch_values()),
+            x,
+            normed,
+            qkv,
+            branch,
+            hidden: carver.region("vision.hidden", n.min(MLP_CHUNK) * c.d_ff),
+        }
+    }
+
+    /// Most values that any product of the tower takes as input.
+    pub fn activation_values(c: &VisionConfig) -> usize {
+        let n = c.n_patches();
+        let padded = |k: usize| k.next_multiple_of(crate::format::block::BLOCK);
+        (n * padded(c.patch_values()).max(padded(c.d_model))).max(n.min(MLP_CHUNK) * padded(c.d_ff))
+    }
+}
+
+/// Turns `b.patches` into image tokens, [n, d_model].
+pub fn encode<'b>(
+    c: &VisionConfig,
+    w: &VisionWeights<'_>,
+    b: &'b mut VisionBuffers,
+    exec: &mut Exec,
+    acts: &mut Activations,
+    probe: &mut dyn Probe,
+) -> &'b [f32] {
+    probe.look(Tap::Patches, &b.patches, c.patch_values());
+    let input = acts.input(exec, &b.patches, &w.patch_embedding);
+    linear(exec, &w.patch_embedding, &input, &mut b.x);
+    exec.add(&mut b.x, w.position_embedding, c.d_model);
+    for layer in &w.layers {
+        attend(c, layer, b, exec, acts);
+        mlp(c, layer, b, exec, acts);
+    }
+    let norm = &w.post_norm;
+    exec.rows(&mut b.normed, c.d_model, |kernels, t, out| {
+        kernels.layer_norm(&b.x[t * c.d_model..][..c.d_model], norm.weight, norm.bias, c.norm_eps, out);
+    });
+    probe.look(Tap::VisionLastHidden, &b.normed, c.d_model);
+    &b.normed
+}
+
+/// `x += out(attention(norm1(x)))`
+fn attend(
+    c: &VisionConfig,
+    w: &VisionLayer<'_>,
+    b: &mut VisionBuffers,
+    exec: &mut Exec,
+    acts: &mut Activations,
+) {
+    let d = c.d_model;
+    exec.rows(&mut b.normed, d, |kernels, t, out| {
+        kernels.layer_norm(&b.x[t * d..][..d], w.norm1.weight, w.norm1.bias, c.norm_eps, out);
+    });
+    let input = acts.input(exec, &b.normed, &w.qkv[0]);
+    for (matrix, out) in w.qkv.iter().zip(&mut b.qkv) {
+        linear(exec, matrix, &input, out);
+    }
+    let [q, k, v] = &b.qkv;
+    let d_head = c.d_head();
+    let heads =
+        Heads { n: c.n_heads, n_kv: c.n_heads, d: d_head, scale: 1.0 / libm::sqrtf(d_head as f32) };
+    let kv = |h: usize| {
+        let at = h * d_head;
+        KvSlice::F32(KvRows::new(&k[at..], &v[at..], c.n_patches(), d, d_head))
+    };
+    attention(exec, &heads, q, kv, &mut b.normed);
+    let input = acts.input(exec, &b.normed, &w.out);
+    linear(exec, &w.out, &input, &mut b.branch);
+    exec.add(&mut b.x, &b.branch, d);
+}
+
+/// `x += down(gelu(up(norm2(x))))`
+fn mlp(
+    c: &VisionConfig,
+    w: &VisionLayer<'_>,
+    b: &mut VisionBuffers,
+    exec: &mut Exec,
+    acts: &mut Activations,
+) {
+    let d = c.d_model;
+    exec.rows(&mut b.normed, d, |kernels, t, out| {
+        kernels.layer_norm(&b.x[t * d..][..d], w.norm2.weight, w.norm2.bias, c.norm_eps, out);
+    });
+    for (normed, branch) in b.normed.chunks(MLP_CHUNK * d).zip(b.branch.chunks_mut(MLP_CHUNK * d)) {
+        let hidden = &mut b.hidden[..normed.len() / d * c.d_ff];
+        let input = acts.input(exec, normed, &w.up);
+        linear(exec, &w.up, &input, hidden);
+        exec.rows(hidden, c.d_ff, |kernels, _, row| kernels.gelu(row));
+        let input = acts.input(exec, hidden, &w.down);
+        linear(exec, &w.down, &input, branch);
+    }
+    exec.add(&mut b.x, &b.branch, d);
+}
