@@ -1,0 +1,3 @@
+//! Packs PaliGemma checkpoints for the runtime.
+
+pub mod source;

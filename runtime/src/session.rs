@@ -1,0 +1,418 @@
+//! The way in: a model, a session, a picture, an answer.
+
+use crate::decoder::{self, DecoderSizes, DecoderState, KvPrecision};
+use crate::error::{Error, InputError, SetupError};
+use crate::imaging::{Frame, Preprocess, Scratch};
+use crate::kernels::Kernels;
+use crate::memory::{Block, Carver, Plan, Region};
+use crate::model::{Model, Weights};
+use crate::ops::{Activations, Exec, Worker, WorkerSizes};
+use crate::output::{Collector, Dropped, Object};
+use crate::platform::clock::Clock;
+use crate::probe::{Probe, Unwatched};
+use crate::threads::MAX_THREADS;
+use crate::tokenizer::TokenId;
+use crate::vision::{self, VisionBuffers};
+use crate::{prefix, sampler};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::ControlFlow;
+
+/// How a session is set up.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionOptions {
+    /// Name of the kernel table; `None` takes the best that runs here.
+    pub kernels: Option<String>,
+    /// Number of threads, the caller's included.
+    pub threads: usize,
+    /// Longest prompt in tokens, `<bos>` and the newline included.
+    pub max_prompt_tokens: usize,
+    /// Longest answer in tokens.
+    pub max_new_tokens: usize,
+    /// Longest side of a picture in pixels.
+    pub max_side: usize,
+    /// Precision of the key/value cache; `None` takes f16 for quantized weights and f32 otherwise.
+    pub kv: Option<KvPrecision>,
+}
+
+impl Default for SessionOptions {
+    /// All cores; 256 prompt tokens, what the released mix-224 checkpoint was trained with; pictures of up to 4096
+    /// pixels a side.
+    fn default() -> Self {
+        #[cfg(feature = "std")]
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+        #[cfg(not(feature = "std"))]
+        let threads = 1;
+        SessionOptions {
+            kernels: None,
+            threads,
+            max_prompt_tokens: 256,
+            max_new_tokens: 128,
+            max_side: 4096,
+            kv: None,
+        }
+    }
+}
+
+/// A prompt as the model reads it: `<bos>`, the text's pieces, a newline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    ids: Vec<TokenId>,
+}
+
+impl Prompt {
+    /// The tokens.
+    pub fn ids(&self) -> &[TokenId] {
+        &self.ids
+    }
+}
+
+/// Milliseconds that the stages of one run took.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Timing {
+    /// Resizing and normalizing the picture.
+    pub image: f64,
+    /// The vision tower.
+    pub vision: f64,
+    /// Projector and prefix, up to the first token's scores.
+    pub prefill: f64,
+    /// All tokens.
+    pub decode: f64,
+}
+
+impl Timing {
+    /// The whole run.
+    pub fn total(&self) -> f64 {
+        self.image + self.vision + self.prefill + self.decode
+    }
+}
+
+/// Something that happened during a run.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A token was chosen: the answer so far.
+    Token(Answer<'a>),
+}
+
+/// An answer, borrowed from the session until its next run.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer<'a> {
+    collected: &'a Collector,
+    timing: Timing,
+}
+
+impl<'a> Answer<'a> {
+    /// The tokens, without the one that ends the answer.
+    pub fn tokens(&self) -> &'a [TokenId] {
+        self.collected.tokens()
+    }
+
+    /// The text, location and segment tokens written out.
+    pub fn text(&self) -> &'a str {
+        self.collected.text()
+    }
+
+    /// The objects found, in the model's order.
+    pub fn objects(&self) -> &'a [Object] {
+        self.collected.objects()
+    }
+
+    /// The label of one of this answer's objects.
+    pub fn label(&self, object: &Object) -> &'a str {
+        &self.text()[object.label.clone()]
+    }
+
+    /// What looked like an object and was not one.
+    pub fn dropped(&self) -> &'a [Dropped] {
+        self.collected.dropped()
+    }
+
+    /// How long the stages took.
+    pub fn timing(&self) -> Timing {
+        self.timing
+    }
+}
+
+/// A model ready to run: all memory taken, all threads started.
+#[derive(Debug)]
+pub struct Session<'m> {
+    model: &'m Model,
+    weights: Weights<'m>,
+    options: SessionOptions,
+    plan: Plan,
+    preprocess: Preprocess,
+    exec: Exec,
+    buffers: Buffers,
+    collector: Collector,
+}
+
+#[derive(Debug)]
+struct Buffers {
+    resize_ints: Region<i32>,
+    resize_bytes: Region<u8>,
+    vision: VisionBuffers,
+    decoder: DecoderState,
+    activations: Activations,
+}
+
+impl<'m> Session<'m> {
+    /// Takes all memory and starts all threads.
+    ///
+    /// # Errors
+    /// [`SetupError`] if the options cannot be met.
+    pub fn new(model: &'m Model, options: SessionOptions) -> Result<Self, Error> {
+        Self::build(model, options, Block::allocate)
+    }
+
+    /// As [`Session::new`], in memory that the caller provides: at least [`Session::memory_plan`] says, and 255 bytes
+    /// more unless it is aligned to 256.
+    ///
+    /// # Errors
+    /// As [`Session::new`], and [`SetupError::Memory`] if `memory` is too small.
+    pub fn new_in(
+        model: &'m Model,
+        options: SessionOptions,
+        memory: &'static mut [u8],
+    ) -> Result<Self, Error> {
+        Self::build(model, options, |_| Block::borrow(memory))
+    }
+
+    /// The memory that a session would take, by region.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub fn memory_plan(model: &Model, options: &SessionOptions) -> Result<Plan, Error> {
+        let (kernels, preprocess) = check(model, options)?;
+        let mut measure = Carver::measuring();
+        carve(&mut measure, model, options, kernels, &preprocess);
+        Ok(measure.into_plan())
+    }
+
+    fn build(
+        model: &'m Model,
+        options: SessionOptions,
+        block: impl FnOnce(usize) -> Block,
+    ) -> Result<Self, Error> {
+        let plan = Self::memory_plan(model, &options)?;
+        let (kernels, preprocess) = check(model, &options)?;
+        let mut carver = Carver::cutting(block(plan.bytes()), &plan)?;
+        let (mut buffers, workers) = carve(&mut carver, model, &options, kernels, &preprocess);
+        buffers.decoder.set_up(&model.config().text);
+        let mut session = Session {
+            model,
+            weights: Weights::of(model),
+            plan,
+            preprocess,
+            exec: Exec::new(kernels, workers),
+            buffers,
+            collector: Collector::new(model.tokenizer(), options.max_new_tokens),
+            options,
+        };
+        session.warm_up();
+        Ok(session)
+    }
+
+    /// Runs once over an empty picture, so that libraries take their per-thread memory now.
+    fn warm_up(&mut self) {
+        let frame = Frame::new(&[0, 0, 0], 1, 1, crate::PixelFormat::Rgb8);
+        let prompt = Prompt { ids: [self.model.tokenizer().bos()].into() };
+        if let Ok(frame) = frame {
+            let _ = self.run_steps(&frame, &prompt, Some(&[0]), &mut Unwatched, &mut |_| ControlFlow::Continue(()));
+        }
+    }
+
+    /// Makes a prompt out of text such as `caption en` or `detect cat ; dog`.
+    ///
+    /// The text and the newline after it are tokenized apart, as the reference does; newlines at the text's end are
+    /// dropped, because the model never saw two.
+    ///
+    /// # Errors
+    /// [`InputError::PromptTooLong`].
+    pub fn prompt(&self, text: &str) -> Result<Prompt, InputError> {
+        let tokenizer = self.model.tokenizer();
+        let mut ids = alloc::vec![tokenizer.bos()];
+        ids.extend(tokenizer.encode(text.trim_end_matches('\n')));
+        ids.push(tokenizer.newline());
+        if ids.len() > self.options.max_prompt_tokens {
+            return Err(InputError::PromptTooLong { tokens: ids.len(), max: self.options.max_prompt_tokens });
+        }
+        Ok(Prompt { ids })
+    }
+
+    /// Answers `prompt` about `frame`.
+    ///
+    /// # Errors
+    /// [`InputError`] if the frame is larger than the session was set up for, or the prompt another model's.
+    pub fn run(&mut self, frame: &Frame<'_>, prompt: &Prompt) -> Result<Answer<'_>, InputError> {
+        self.run_with(frame, prompt, |_| ControlFlow::Continue(()))
+    }
+
+    /// As [`Session::run`], telling `on_event` of every token; it may end the answer early.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_with(
+        &mut self,
+        frame: &Frame<'_>,
+        prompt: &Prompt,
+        mut on_event: impl FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Answer<'_>, InputError> {
+        self.run_steps(frame, prompt, None, &mut Unwatched, &mut on_event)
+    }
+
+    /// As [`Session::run`], showing every stage to `probe`. With `forced`, those tokens are fed instead of the best
+    /// ones, and the answer has exactly as many (at most the session's longest answer).
+    ///
+    /// # Errors
+    /// As [`Session::run`], and [`InputError::TokenOutOfRange`] for a forced token.
+    pub fn trace(
+        &mut self,
+        frame: &Frame<'_>,
+        prompt: &Prompt,
+        forced: Option<&[TokenId]>,
+        probe: &mut dyn Probe,
+    ) -> Result<Answer<'_>, InputError> {
+        self.run_steps(frame, prompt, forced, probe, &mut |_| ControlFlow::Continue(()))
+    }
+
+    fn run_steps(
+        &mut self,
+        frame: &Frame<'_>,
+        prompt: &Prompt,
+        forced: Option<&[TokenId]>,
+        probe: &mut dyn Probe,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Answer<'_>, InputError> {
+        let (config, w) = (self.model.config(), &self.weights);
+        self.check_tokens(&prompt.ids)?;
+        self.check_tokens(forced.unwrap_or_default())?;
+        let Buffers { resize_ints, resize_bytes, vision, decoder, activations } = &mut self.buffers;
+        let (exec, text) = (&mut self.exec, &config.text);
+        let mut clock = Clock::now();
+        let mut timing = Timing::default();
+
+        let scratch = Scratch { ints: resize_ints, bytes: resize_bytes };
+        let row = config.vision.patch_values();
+        self.preprocess.patches(frame, scratch, &mut vision.patches, row)?;
+        timing.image = clock.lap_ms();
+
+        let image_tokens = vision::encode(&config.vision, &w.vision, vision, exec, activations, probe);
+        timing.vision = clock.lap_ms();
+
+        let n_prefix = config.vision.n_patches() + prompt.ids.len();
+        let x = &mut decoder.x[..n_prefix * text.d_model];
+        prefix::assemble(
+            text,
+            &w.projector,
+            &w.decoder,
+            image_tokens,
+            &prompt.ids,
+            x,
+            exec,
+            activations,
+            probe,
+        );
+        decoder::prefill(text, &w.decoder, decoder, n_prefix, exec, activations, probe);
+        timing.prefill = clock.lap_ms();
+
+        let tokenizer = self.model.tokenizer();
+        self.collector.clear();
+        let n = forced.map_or(self.options.max_new_tokens, |f| f.len().min(self.options.max_new_tokens));
+        for i in 0..n {
+            let id = forced.map_or_else(|| sampler::greedy(decoder.logits()), |f| f[i]);
+            if forced.is_none() && id == tokenizer.eos() {
+                break;
+            }
+            self.collector.push(tokenizer, id, || sampler::probability(decoder.logits(), id));
+            timing.decode = clock.elapsed_ms();
+            let so_far = Answer { collected: &self.collector, timing };
+            if on_event(Event::Token(so_far)).is_break() || i + 1 == n {
+                break;
+            }
+            decoder::step(text, &w.decoder, decoder, id, exec, activations, probe);
+        }
+        self.collector.finish();
+        timing.decode = clock.elapsed_ms();
+        Ok(Answer { collected: &self.collector, timing })
+    }
+
+    fn check_tokens(&self, ids: &[TokenId]) -> Result<(), InputError> {
+        let vocab = self.model.config().text.n_vocab;
+        match ids.iter().find(|&&id| id as usize >= vocab) {
+            Some(&token) => Err(InputError::TokenOutOfRange { token, vocab }),
+            None => Ok(()),
+        }
+    }
+
+    /// The model being run.
+    pub fn model(&self) -> &'m Model {
+        self.model
+    }
+
+    /// The memory taken, by region.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The kernel table in use.
+    pub fn kernels(&self) -> &'static Kernels {
+        self.exec.kernels()
+    }
+
+    /// Number of threads, the caller's included.
+    pub fn threads(&self) -> usize {
+        self.exec.threads()
+    }
+}
+
+/// Checks everything that can be checked without taking memory.
+fn check(model: &Model, options: &SessionOptions) -> Result<(&'static Kernels, Preprocess), Error> {
+    let kernels = Kernels::choose(options.kernels.as_deref())?;
+    if !(1..=MAX_THREADS).contains(&options.threads) {
+        return Err(SetupError::Threads { asked: options.threads, max: MAX_THREADS }.into());
+    }
+    let config = model.config();
+    let asked = config
+        .vision
+        .n_patches()
+        .saturating_add(options.max_prompt_tokens)
+        .saturating_add(options.max_new_tokens);
+    if asked > config.text.n_context || options.max_prompt_tokens < 2 || options.max_new_tokens == 0 {
+        return Err(SetupError::Context { asked, max: config.text.n_context }.into());
+    }
+    let v = &config.vision;
+    let preprocess = Preprocess::new(v.image_size, v.patch_size, options.max_side)?;
+    Ok((kernels, preprocess))
+}
+
+/// Lists every array of a session: measured with one kind of carver, taken with the other.
+fn carve(
+    carver: &mut Carver,
+    model: &Model,
+    options: &SessionOptions,
+    kernels: &'static Kernels,
+    preprocess: &Preprocess,
+) -> (Buffers, Vec<Worker>) {
+    let config = model.config();
+    let n_prefix = config.vision.n_patches() + options.max_prompt_tokens;
+    let n_positions = n_prefix + options.max_new_tokens;
+    let floats = model.has_float_matrices();
+    let kv = options.kv.unwrap_or(if floats { KvPrecision::F32 } else { KvPrecision::F16 });
+    let values = VisionBuffers::activation_values(&config.vision)
+        .max(DecoderState::activation_values(&config.text, n_prefix));
+    let resize = preprocess.scratch_len();
+    let buffers = Buffers {
+        resize_ints: carver.region("image.ints", resize.ints),
+        resize_bytes: carver.region("image.bytes", resize.bytes),
+        vision: VisionBuffers::carve(carver, &config.vision),
+        decoder: DecoderState::carve(carver, &config.text, DecoderSizes { n_prefix, n_positions, kv }),
+        activations: Activations::carve(carver, values),
+    };
+    let sizes = WorkerSizes { n_keys: n_positions, k_float: if floats { longest_row(model) } else { 0 } };
+    let workers = (0..options.threads).map(|_| Worker::carve(carver, kernels, sizes)).collect();
+    (buffers, workers)
+}
+
+fn longest_row(model: &Model) -> usize {
+    model.tensors().map(|t| t.dims[0]).max().unwrap_or(0)
+}
