@@ -28,8 +28,8 @@ impl Bbox {
     }
 
     /// `[x0, y0, x1, y1]` in pixels of a picture, rounded down as big_vision's evaluator does.
-    pub fn pixels(&self, width: usize, height: usize) -> [u32; 4] {
-        let scale = |v: u16, side: usize| (u64::from(v) * side as u64 / LAST as u64) as u32;
+    pub fn pixels(&self, width: u32, height: u32) -> [u32; 4] {
+        let scale = |v: u16, side: u32| (u64::from(v) * u64::from(side) / LAST as u64) as u32;
         [scale(self.x0, width), scale(self.y0, height), scale(self.x1, width), scale(self.y1, height)]
     }
 }

@@ -4,6 +4,8 @@
 
 pub mod clock;
 #[cfg(feature = "std")]
+pub mod files;
+#[cfg(feature = "std")]
 pub mod knobs;
 #[cfg(feature = "std")]
 pub mod mmap;

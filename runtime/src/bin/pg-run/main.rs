@@ -1,2 +1,107 @@
 //! `pg-run`: a picture and a packed model in; words, boxes and numbers out.
-fn main() {}
+//!
+//! Exit codes: 0 done, 1 `detect` found nothing, 2 an error (message on standard error).
+
+mod annotate;
+mod answer;
+mod args;
+mod inspect;
+mod picture;
+mod report;
+mod trace;
+
+use args::{Args, Command};
+use pg_runtime::{Model, Session};
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// What a command ends with when it did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    FoundNothing,
+    /// Some pictures could not be processed; the messages were printed when it happened.
+    PartlyFailed,
+}
+
+/// A message for the user.
+#[derive(Debug)]
+enum Failure {
+    Message(String),
+    /// Whoever read our output has gone; not an error.
+    BrokenPipe,
+}
+
+impl From<String> for Failure {
+    fn from(message: String) -> Self {
+        Failure::Message(message)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(e: io::Error) -> Self {
+        match e.kind() {
+            io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
+            _ => Failure::Message(format!("standard output: {e}")),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    env_logger::init();
+    match run() {
+        Ok(Outcome::Done) | Err(Failure::BrokenPipe) => ExitCode::SUCCESS,
+        Ok(Outcome::FoundNothing) => ExitCode::from(1),
+        Ok(Outcome::PartlyFailed) => ExitCode::from(2),
+        Err(Failure::Message(message)) => {
+            // Nothing can be done if standard error is closed too.
+            let _ = writeln!(io::stderr(), "pg-run: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run() -> Result<Outcome, Failure> {
+    let args = match Args::parse(lexopt::Parser::from_env())? {
+        args::Parsed::Run(args) => args,
+        args::Parsed::Print(text) => {
+            writeln!(io::stdout(), "{text}")?;
+            return Ok(Outcome::Done);
+        }
+    };
+    let path = &args.model;
+    let model = Model::open(path).map_err(|e| in_file(path, &e))?;
+    match &args.command {
+        Command::Tokenize { text } => tokenize(&args, &model, text),
+        Command::Inspect => inspect::run(&args, &model),
+        Command::Trace(request) => trace::run(&args, &model, request),
+        Command::Answer(request) => answer::run(&args, &model, request),
+    }
+}
+
+/// A message about a model file, with its path unless the error already names it.
+fn in_file(path: &std::path::Path, e: &pg_runtime::Error) -> String {
+    match e {
+        pg_runtime::Error::Io { .. } => e.to_string(),
+        _ => format!("{}: {e}", path.display()),
+    }
+}
+
+fn open_session<'m>(args: &Args, model: &'m Model) -> Result<Session<'m>, Failure> {
+    Ok(Session::new(model, args.options.clone()).map_err(|e| e.to_string())?)
+}
+
+fn tokenize(args: &Args, model: &Model, text: &str) -> Result<Outcome, Failure> {
+    let tokenizer = model.tokenizer();
+    let ids = tokenizer.encode(text);
+    let pieces: Vec<&str> = ids.iter().map(|&id| tokenizer.piece(id).unwrap_or_default()).collect();
+    let mut out = io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::json!({ "v": 1, "text": text, "tokens": ids, "pieces": pieces }))?;
+    } else {
+        for (id, piece) in ids.iter().zip(pieces) {
+            writeln!(out, "{id:>7} {}", piece.escape_debug())?;
+        }
+    }
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,83 @@
+//! `caption`, `detect`, `ask`, `ocr`, `prompt`: one answer a picture.
+
+use crate::args::{Answer, Args};
+use crate::picture::{self, Picture};
+use crate::report::{self, Report};
+use crate::{Failure, Outcome, annotate, open_session};
+use pg_runtime::{Model, Prompt, Session};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+pub(crate) fn run(args: &Args, model: &Model, request: &Answer) -> Result<Outcome, Failure> {
+    let mut session = open_session(args, model)?;
+    let prompt = session.prompt(&request.prompt).map_err(|e| e.to_string())?;
+    let mut outcome = if request.task == "detect" { Outcome::FoundNothing } else { Outcome::Done };
+    for image in &request.images {
+        match one(args, request, &mut session, &prompt, image) {
+            Ok(found) => {
+                if found && outcome == Outcome::FoundNothing {
+                    outcome = Outcome::Done;
+                }
+            }
+            // The other pictures are still worth doing.
+            Err(Failure::Message(message)) => {
+                let _ = writeln!(io::stderr(), "pg-run: {message}");
+                outcome = Outcome::PartlyFailed;
+            }
+            Err(gone) => return Err(gone),
+        }
+    }
+    Ok(outcome)
+}
+
+/// Answers about one picture; whether objects were found.
+fn one(
+    args: &Args,
+    request: &Answer,
+    session: &mut Session<'_>,
+    prompt: &Prompt,
+    image: &Path,
+) -> Result<bool, Failure> {
+    let picture = picture::load(image)?;
+    let frame = picture.frame();
+    let answer = session.run(&frame, prompt).map_err(|e| format!("{}: {e}", image.display()))?;
+    if let Some(out) = &request.annotate {
+        draw(&picture, &answer, &place(out, image, request.images.len())?)?;
+    }
+    let report = Report { task: request.task, prompt: &request.prompt, image, picture: &picture, answer: &answer };
+    let mut out = io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", report::json(&report))?;
+    } else {
+        write!(out, "{}", report::text(&report, request.images.len() > 1))?;
+    }
+    out.flush()?;
+    Ok(!answer.objects().is_empty())
+}
+
+fn draw(picture: &Picture, answer: &pg_runtime::Answer<'_>, out: &Path) -> Result<(), String> {
+    let (width, height) = (picture.width(), picture.height());
+    let labels: Vec<annotate::Label<'_>> = answer
+        .objects()
+        .iter()
+        .map(|o| annotate::Label {
+            text: answer.label(o),
+            box_px: o.bbox.pixels(width, height),
+            score: Some(o.score),
+        })
+        .collect();
+    annotate::draw(picture, &labels, out)
+}
+
+/// Where the annotated copy of `image` goes: the file `out`, or a file of the picture's name in the folder `out`.
+fn place(out: &Path, image: &Path, n_images: usize) -> Result<PathBuf, String> {
+    if out.is_dir() {
+        let mut name = image.file_stem().unwrap_or_default().to_owned();
+        name.push(".annotated.png");
+        return Ok(out.join(name));
+    }
+    if n_images > 1 {
+        return Err(format!("--annotate {}: for several pictures, name a folder that exists", out.display()));
+    }
+    Ok(out.to_owned())
+}

@@ -1,0 +1,258 @@
+//! The command line: what was typed, turned into a checked request.
+
+use lexopt::prelude::*;
+use pg_runtime::platform::knobs;
+use pg_runtime::{SessionOptions, TokenId};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Longest side of a picture file; the resizer's scratch memory grows with it, slowly.
+const MAX_SIDE: usize = 16_384;
+
+const HELP: &str = "\
+pg-run: captions, answers, text and boxes from pictures, with a packed PaliGemma
+
+usage:
+  pg-run caption IMAGE… [--lang en]       describe each picture in a sentence
+  pg-run detect  IMAGE… \"cat ; dog\"       find objects, with boxes and scores
+  pg-run ask     IMAGE… \"QUESTION\"        answer a question
+  pg-run ocr     IMAGE…                   read text
+  pg-run prompt  IMAGE… \"RAW PROMPT\"      any other prompt, as it is
+  pg-run tokenize TEXT                    show the tokens of a text
+  pg-run inspect                          show the model, the kernels and the memory plan
+  pg-run trace   IMAGE --prompt TEXT --out FILE.safetensors [--force ID,ID,…]
+                                          write the result of every stage
+
+options:
+  -m, --model FILE     the packed model (or set PG_MODEL); make one with pg-quantize
+      --lang CODE      language of captions and answers (en)
+      --max-tokens N   longest answer (128; trace: 24)
+      --threads N      threads to use (all cores)
+      --json           one JSON object a line instead of text
+      --annotate OUT   write the picture with its boxes to OUT.png, or into the folder OUT
+  -h, --help           this text
+  -V, --version        the version, and the kernel tables of this machine
+
+environment: PG_MODEL, PG_ISA (kernel table: scalar, avx2)
+exit codes:  0 done, 1 detect found nothing, 2 an error";
+
+/// What to do.
+#[derive(Debug)]
+pub(crate) enum Parsed {
+    Print(String),
+    Run(Box<Args>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Args {
+    pub(crate) command: Command,
+    pub(crate) model: PathBuf,
+    pub(crate) json: bool,
+    pub(crate) options: SessionOptions,
+}
+
+#[derive(Debug)]
+pub(crate) enum Command {
+    Answer(Answer),
+    Tokenize { text: String },
+    Inspect,
+    Trace(Trace),
+}
+
+/// Pictures and one prompt for all of them.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The command's name, as reports give it.
+    pub(crate) task: &'static str,
+    pub(crate) images: Vec<PathBuf>,
+    pub(crate) prompt: String,
+    pub(crate) annotate: Option<PathBuf>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Trace {
+    pub(crate) image: PathBuf,
+    pub(crate) prompt: String,
+    pub(crate) force: Option<Vec<TokenId>>,
+    pub(crate) out: PathBuf,
+}
+
+/// The command line as typed.
+#[derive(Default)]
+struct Raw {
+    positional: Vec<OsString>,
+    model: Option<PathBuf>,
+    lang: Option<String>,
+    max_tokens: Option<usize>,
+    threads: Option<usize>,
+    json: bool,
+    annotate: Option<PathBuf>,
+    prompt: Option<String>,
+    force: Option<String>,
+    out: Option<PathBuf>,
+}
+
+impl Args {
+    pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Parsed, String> {
+        let mut raw = Raw::default();
+        while let Some(arg) = parser.next().map_err(usage)? {
+            match arg {
+                Short('h') | Long("help") => return Ok(Parsed::Print(HELP.into())),
+                Short('V') | Long("version") => return Ok(Parsed::Print(version())),
+                Short('m') | Long("model") => raw.model = Some(parser.value().map_err(usage)?.into()),
+                Long("lang") => raw.lang = Some(text(&mut parser)?),
+                Long("max-tokens") => raw.max_tokens = Some(number(&mut parser, "--max-tokens")?),
+                Long("threads") => raw.threads = Some(number(&mut parser, "--threads")?),
+                Long("json") => raw.json = true,
+                Long("annotate") => raw.annotate = Some(parser.value().map_err(usage)?.into()),
+                Long("prompt") => raw.prompt = Some(text(&mut parser)?),
+                Long("force") => raw.force = Some(text(&mut parser)?),
+                Long("out") => raw.out = Some(parser.value().map_err(usage)?.into()),
+                Value(v) => raw.positional.push(v),
+                other => return Err(usage(other.unexpected())),
+            }
+        }
+        raw.check().map(|args| Parsed::Run(Box::new(args)))
+    }
+}
+
+impl Raw {
+    fn check(mut self) -> Result<Args, String> {
+        if self.positional.is_empty() {
+            return Err(usage("no command given"));
+        }
+        let name = self.positional.remove(0).to_string_lossy().into_owned();
+        let lang = self.lang.clone().unwrap_or_else(|| "en".into());
+        if !lang.chars().all(|c| c.is_ascii_alphabetic() || c == '-') || lang.is_empty() {
+            return Err(format!("--lang {lang}: expected a language code such as en, de or pt"));
+        }
+        let mut max_tokens = 128;
+        let command = match name.as_str() {
+            "caption" => Command::Answer(self.answer("caption", Some(format!("caption {lang}")))?),
+            "ocr" => Command::Answer(self.answer("ocr", Some("ocr".into()))?),
+            "detect" => {
+                let mut answer = self.answer("detect", None)?;
+                let names: Vec<&str> = answer.prompt.split(';').map(str::trim).filter(|n| !n.is_empty()).collect();
+                if names.is_empty() {
+                    return Err("detect: no object named; try \"cat ; dog\"".into());
+                }
+                answer.prompt = format!("detect {}", names.join(" ; "));
+                Command::Answer(answer)
+            }
+            "ask" => {
+                let mut answer = self.answer("ask", None)?;
+                answer.prompt = format!("answer {lang} {}", answer.prompt.trim());
+                Command::Answer(answer)
+            }
+            "prompt" => Command::Answer(self.answer("prompt", None)?),
+            "tokenize" => Command::Tokenize { text: self.only("TEXT")?.into_string().map_err(not_utf8)? },
+            "inspect" => {
+                self.none()?;
+                Command::Inspect
+            }
+            "trace" => {
+                max_tokens = 24;
+                Command::Trace(self.trace()?)
+            }
+            other => return Err(usage(format!("there is no command \"{other}\""))),
+        };
+        self.refuse_foreign_options(&command)?;
+        let mut options = SessionOptions {
+            kernels: knobs::get(knobs::ISA),
+            max_side: MAX_SIDE,
+            max_new_tokens: self.max_tokens.unwrap_or(max_tokens),
+            ..SessionOptions::default()
+        };
+        if let Some(threads) = self.threads {
+            options.threads = threads;
+        }
+        if let Command::Trace(Trace { force: Some(ids), .. }) = &command {
+            options.max_new_tokens = self.max_tokens.unwrap_or(ids.len());
+        }
+        let model = self
+            .model
+            .or_else(|| knobs::get(knobs::MODEL).map(PathBuf::from))
+            .ok_or("no model given: use -m FILE or set PG_MODEL; `pg-quantize demo` packs a small one")?;
+        Ok(Args { command, model, json: self.json, options })
+    }
+
+    /// Pictures, and a last argument that is the prompt unless `prompt` is given.
+    fn answer(&mut self, task: &'static str, prompt: Option<String>) -> Result<Answer, String> {
+        let mut images: Vec<PathBuf> = self.positional.drain(..).map(PathBuf::from).collect();
+        let prompt = match prompt {
+            Some(prompt) => prompt,
+            None => {
+                let last = images.pop().ok_or_else(|| usage(format!("{task}: no picture given")))?;
+                last.into_os_string().into_string().map_err(not_utf8)?
+            }
+        };
+        if images.is_empty() {
+            return Err(usage(format!("{task}: expected a picture{}", match task {
+                "detect" => " and what to find in it",
+                "ask" => " and a question",
+                "prompt" => " and a prompt",
+                _ => "",
+            })));
+        }
+        Ok(Answer { task, images, prompt, annotate: self.annotate.clone() })
+    }
+
+    fn trace(&mut self) -> Result<Trace, String> {
+        let image = self.only("IMAGE")?.into();
+        let prompt = self.prompt.clone().ok_or_else(|| usage("trace: --prompt TEXT is missing"))?;
+        let out = self.out.clone().ok_or_else(|| usage("trace: --out FILE is missing"))?;
+        let ids = |list: String| {
+            list.split(',')
+                .map(|id| id.trim().parse().map_err(|_| format!("--force: \"{id}\" is not a token id")))
+                .collect::<Result<Vec<TokenId>, String>>()
+        };
+        Ok(Trace { image, prompt, force: self.force.clone().map(ids).transpose()?, out })
+    }
+
+    fn only(&mut self, what: &str) -> Result<OsString, String> {
+        let [value] = <[OsString; 1]>::try_from(core::mem::take(&mut self.positional))
+            .map_err(|found| usage(format!("expected one {what}, found {}", found.len())))?;
+        Ok(value)
+    }
+
+    fn none(&self) -> Result<(), String> {
+        match self.positional.first() {
+            None => Ok(()),
+            Some(extra) => Err(usage(format!("unexpected argument \"{}\"", extra.to_string_lossy()))),
+        }
+    }
+
+    fn refuse_foreign_options(&self, command: &Command) -> Result<(), String> {
+        let trace = matches!(command, Command::Trace(_));
+        let given = [("--prompt", self.prompt.is_some()), ("--force", self.force.is_some()), ("--out", self.out.is_some())];
+        if let Some((option, _)) = given.iter().find(|(_, given)| *given && !trace) {
+            return Err(usage(format!("{option} belongs to trace")));
+        }
+        if self.annotate.is_some() && !matches!(command, Command::Answer(_)) {
+            return Err(usage("--annotate belongs to caption, detect, ask, ocr and prompt"));
+        }
+        Ok(())
+    }
+}
+
+fn version() -> String {
+    let tables = pg_runtime::Kernels::available().iter().map(|k| k.name()).collect::<Vec<_>>().join(", ");
+    format!("pg-run {} (kernel tables here: {tables})", env!("CARGO_PKG_VERSION"))
+}
+
+fn usage(problem: impl std::fmt::Display) -> String {
+    format!("{problem}; `pg-run --help` shows what there is")
+}
+
+fn not_utf8(text: OsString) -> String {
+    format!("\"{}\" is not valid UTF-8", text.to_string_lossy())
+}
+
+fn text(parser: &mut lexopt::Parser) -> Result<String, String> {
+    parser.value().map_err(usage)?.into_string().map_err(not_utf8)
+}
+
+fn number(parser: &mut lexopt::Parser, option: &str) -> Result<usize, String> {
+    let value = text(parser)?;
+    value.parse().map_err(|_| format!("{option} {value}: expected a whole number"))
+}
