@@ -9,6 +9,7 @@ use crate::write::PartialFile;
 use pg_runtime::format::emit::{Metadata, TensorSpec, TensorWriter};
 use pg_runtime::model::ARCHITECTURE;
 use pg_runtime::model::names::TensorRole;
+use pg_runtime::tokenizer;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Instant;
@@ -149,5 +150,8 @@ fn metadata(checkpoint: &Checkpoint, preset: Preset) -> Metadata {
     // SigLIP's processor: pixels of 0 to 1 become -1 to 1.
     m.f32s("paligemma.vision.image_mean", [0.5; 3].into_iter());
     m.f32s("paligemma.vision.image_std", [0.5; 3].into_iter());
+    let vocabulary = checkpoint.vocabulary();
+    let pieces = vocabulary.pieces.iter().map(|p| (p.text.as_str(), p.score, p.kind));
+    tokenizer::emit(pieces, vocabulary.special, &mut m);
     m
 }

@@ -23,10 +23,10 @@ impl Preset {
 
     /// The format of tensors of this part and usage: the whole recipe.
     ///
-    /// With `Q4` the decoder is the part that is read for every token and 85 % of the weights, so it is worth 4
-    /// bits. The tower is small, runs once per picture and feeds everything else; the token table is the output
-    /// head too, where an error goes into the logits directly: both keep 8 bits. Norms, biases and positions are
-    /// few and always f32.
+    /// With `Q4` the decoder's layers, two thirds of the weights and all read again for every token, get 4 bits.
+    /// The tower is a seventh of the weights and feeds everything else; the token table is the output head too,
+    /// where an error goes straight into the logits: both keep 8 bits. Norms, biases and positions are few and
+    /// always f32.
     pub fn format(self, part: Part, usage: Usage) -> WeightFormat {
         match (self, part, usage) {
             (_, _, Usage::Values) => WeightFormat::F32,

@@ -26,7 +26,9 @@ impl PartialFile {
         let place = match output.canonicalize() {
             Ok(real) => match real.metadata().map_err(Error::io("cannot write", output))? {
                 m if m.is_dir() => return refuse("is a folder: name a file in it"),
-                m if !m.is_file() => return refuse("is no regular file: the model file needs a place on disk"),
+                m if !m.is_file() => {
+                    return refuse("is no regular file: the model file needs a place on disk");
+                }
                 _ => real,
             },
             Err(_) => output.to_path_buf(),

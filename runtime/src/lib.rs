@@ -6,5 +6,6 @@ extern crate alloc;
 pub mod error;
 pub mod format;
 pub mod model;
+pub mod tokenizer;
 
 pub use error::Error;

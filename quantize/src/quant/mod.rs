@@ -40,6 +40,12 @@ impl Tally {
     }
 }
 
+/// Scale and values of one block; a value is the scale times the whole number.
+pub type Quantized = (f16, [i8; BLOCK]);
+
+/// Chooses scale and values for one block; `None` if the scale is beyond f16.
+type Quantizer = fn(&[f32; BLOCK]) -> Option<Quantized>;
+
 /// A value that the format cannot hold.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct BadValue {
@@ -170,7 +176,7 @@ fn encode(format: WeightFormat, values: &[f32], packed: &mut [u8]) -> Result<Tal
 fn encode_blocks<const N: usize>(
     values: &[f32],
     packed: &mut [u8],
-    quantize: fn(&[f32; BLOCK]) -> Option<(f16, [i8; BLOCK])>,
+    quantize: Quantizer,
     write: fn(f16, &[i8; BLOCK], &mut [u8; N]),
 ) -> Result<Tally, (usize, f32)> {
     let mut tally = Tally::default();

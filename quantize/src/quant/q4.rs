@@ -6,7 +6,7 @@
 //! closed form; the best pair is refined once more with the scale as f16 stores it. No block gets worse than by
 //! plain rounding, because plain rounding is compared last.
 
-use super::{largest, round, squared_error};
+use super::{Quantized, largest, round, squared_error};
 use half::f16;
 use pg_runtime::format::block::BLOCK;
 
@@ -20,7 +20,7 @@ const TARGETS: [f32; 22] = [
 const REFINEMENTS: usize = 3;
 
 /// Scale and values of one block, or `None` if the scale is beyond f16.
-pub fn quantize(x: &[f32; BLOCK]) -> Option<(f16, [i8; BLOCK])> {
+pub fn quantize(x: &[f32; BLOCK]) -> Option<Quantized> {
     let plain = quantize_plain(x)?;
     let (_, extreme) = largest(x);
     if plain.0 == f16::ZERO || extreme == 0.0 {
@@ -61,7 +61,7 @@ pub fn quantize(x: &[f32; BLOCK]) -> Option<(f16, [i8; BLOCK])> {
 }
 
 /// Plain rounding: the extreme becomes -8.
-pub fn quantize_plain(x: &[f32; BLOCK]) -> Option<(f16, [i8; BLOCK])> {
+pub fn quantize_plain(x: &[f32; BLOCK]) -> Option<Quantized> {
     let (_, extreme) = largest(x);
     let scale = f16::from_f32(extreme / -8.0);
     if !scale.is_finite() {

@@ -17,7 +17,7 @@ fn gaussian(n: usize, mut seed: u64) -> Vec<f32> {
 }
 
 /// Root mean square error relative to the values' own.
-fn relative_error(x: &[f32], quantize: fn(&[f32; BLOCK]) -> Option<(f16, [i8; BLOCK])>) -> f64 {
+fn relative_error(x: &[f32], quantize: Quantizer) -> f64 {
     let mut sums = Tally::default();
     for block in x.as_chunks::<BLOCK>().0 {
         let (scale, q) = quantize(block).unwrap();
@@ -33,8 +33,9 @@ fn relative_error(x: &[f32], quantize: fn(&[f32; BLOCK]) -> Option<(f16, [i8; BL
 fn demo_weights() -> Vec<f32> {
     let file = include_bytes!("../../demo/model.safetensors");
     let tensors = ::safetensors::SafeTensors::deserialize(file).unwrap();
-    let matrices =
-        tensors.iter().filter(|(name, t)| name.contains("language_model.model.layers") && t.shape().len() == 2);
+    let matrices = tensors
+        .iter()
+        .filter(|(name, t)| name.contains("language_model.model.layers") && t.shape().len() == 2);
     let bytes = matrices.flat_map(|(_, t)| t.data().as_chunks::<2>().0.to_vec());
     bytes.map(|b| bf16::from_le_bytes(b).to_f32()).collect()
 }
@@ -60,7 +61,7 @@ fn no_block_gets_worse_by_the_search() {
     for (i, block) in gaussian(1 << 14, 9).as_chunks::<BLOCK>().0.iter().enumerate() {
         // From far below f16's smallest scale to far above ordinary weights.
         let x = block.map(|v| v * 10f32.powi(i as i32 % 12 - 8));
-        let error = |(scale, q): (f16, [i8; BLOCK])| squared_error(&x, scale.to_f32(), &q);
+        let error = |(scale, q): Quantized| squared_error(&x, scale.to_f32(), &q);
         let (plain, searched) = (q4::quantize_plain(&x).unwrap(), q4::quantize(&x).unwrap());
         assert!(error(searched) <= error(plain), "block {i}");
         assert!(searched.1.iter().all(|v| (-8..8).contains(v)));
@@ -76,7 +77,10 @@ fn q8_is_off_by_half_a_step_at_most() {
         for (x, q) in x.iter().zip(q) {
             let off = (x - scale * f32::from(q)).abs();
             // Rounding the product and the quotient in f32 may move a tie.
-            assert!(off <= scale * 0.5 * 1.0001 || (scale == 0.0 && off < 127.0 * 6e-8), "block {i}: {x} {q} {scale}");
+            assert!(
+                off <= scale * 0.5 * 1.0001 || (scale == 0.0 && off < 127.0 * 6e-8),
+                "block {i}: {x} {q} {scale}"
+            );
         }
     }
 }
@@ -141,7 +145,8 @@ fn unusable_values_are_named() {
 #[test]
 fn norms_become_factors_and_half_precisions_are_read() {
     let kind = RowKind { precision: Precision::Bf16, offset: 1.0, k: 3, format: WeightFormat::F32 };
-    let source: Vec<u8> = [0.5f32, -0.25, 2.0].iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect();
+    let source: Vec<u8> =
+        [0.5f32, -0.25, 2.0].iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect();
     let mut packed = [0; 12];
     pack_rows(kind, 0, &source, &mut packed, 1).unwrap();
     let mut values = [0.0; 3];
@@ -149,7 +154,8 @@ fn norms_become_factors_and_half_precisions_are_read() {
     assert_eq!(values, [1.5, 0.75, 3.0]);
 
     let kind = RowKind { precision: Precision::F16, offset: 0.0, ..kind };
-    let source: Vec<u8> = [0.1f32, 6e-8, -65504.0].iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
+    let source: Vec<u8> =
+        [0.1f32, 6e-8, -65504.0].iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
     pack_rows(kind, 0, &source, &mut packed, 1).unwrap();
     dequantize_row(WeightFormat::F32, &packed, &mut values);
     assert_eq!(values, [0.1, 6e-8, -65504.0].map(|v| f16::from_f32(v).to_f32()));

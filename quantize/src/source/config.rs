@@ -78,7 +78,8 @@ fn refuse_other_models(json: &Value, path: &Path) -> Result<(), Error> {
 
 fn image_token(json: &Value) -> Result<u32, String> {
     let value = ["image_token_index", "image_token_id"].iter().find_map(|k| json.get(k));
-    let value = value.ok_or("has no \"image_token_index\", without which padding rows cannot be told from tokens")?;
+    let value =
+        value.ok_or("has no \"image_token_index\", without which padding rows cannot be told from tokens")?;
     value.as_u64().and_then(|n| u32::try_from(n).ok()).ok_or_else(|| format!("image_token_index is {value}"))
 }
 
@@ -164,9 +165,10 @@ impl<'a> Section<'a> {
     fn number(&self, key: &str, default: f32) -> Result<f32, String> {
         match self.get(key) {
             None => Ok(default),
-            Some(v) => {
-                v.as_f64().map(|x| x as f32).ok_or_else(|| format!("{}.{key} is {v}, expected a number", self.name))
-            }
+            Some(v) => v
+                .as_f64()
+                .map(|x| x as f32)
+                .ok_or_else(|| format!("{}.{key} is {v}, expected a number", self.name)),
         }
     }
 

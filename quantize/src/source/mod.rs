@@ -8,11 +8,17 @@ mod hub;
 mod mapping;
 mod names;
 mod safetensors;
+pub mod sentencepiece;
+#[cfg(test)]
+mod tests;
+pub mod tokenizer_json;
+pub mod vocabulary;
 
 pub(crate) use self::names::is_offset_norm;
 pub(crate) use self::safetensors::{Precision, StoredTensor, Weights};
 
 use self::config::CheckpointConfig;
+use self::vocabulary::Vocabulary;
 use crate::error::Error;
 use pg_runtime::model::Config;
 use pg_runtime::model::names::{TOKEN_EMBEDDING, TensorRole, all};
@@ -26,6 +32,11 @@ mod demo {
     pub(super) const WEIGHTS: &[u8] = include_bytes!("../../demo/model.safetensors");
     pub(super) const TOKENIZER: &[u8] = include_bytes!("../../demo/tokenizer.model");
 }
+
+/// SentencePiece's form of the tokenizer.
+const TOKENIZER_MODEL: &str = "tokenizer.model";
+/// Hugging Face's form of it.
+const TOKENIZER_JSON: &str = "tokenizer.json";
 
 /// Bytes compared at once when the output head is checked against the token table.
 const COMPARED_BYTES: usize = 8 << 20;
@@ -91,6 +102,7 @@ pub struct Checkpoint {
     weights: Weights,
     /// In the order of [`all`].
     tensors: Vec<(TensorRole, String, StoredTensor)>,
+    vocabulary: Vocabulary,
 }
 
 impl Checkpoint {
@@ -99,12 +111,14 @@ impl Checkpoint {
     /// # Errors
     /// Anything that is absent, damaged, of another model or contradictory, by name.
     pub fn open(source: &Source) -> Result<Self, Error> {
-        let (place, config_file, weights) = match &source.place {
+        let (place, config, weights, vocabulary) = match &source.place {
             Place::Bundled => {
                 let place = Path::new("demo");
                 let path = place.join("config.json");
                 let config = config::read(&json(demo::CONFIG, &path)?, &path)?;
-                (place, config, Weights::bundled(demo::WEIGHTS)?)
+                let model = place.join(TOKENIZER_MODEL);
+                let read = sentencepiece::read(demo::TOKENIZER).map_err(|e| Error::bad_file(&model, e))?;
+                (place, config, Weights::bundled(demo::WEIGHTS)?, fit(read, &config, &model)?)
             }
             Place::Folder(folder) => {
                 let path = folder.join("config.json");
@@ -113,11 +127,11 @@ impl Checkpoint {
                     return Err(Error::MissingFile { folder: folder.clone(), file });
                 }
                 let config = config::read(&json_file(&path)?, &path)?;
-                (folder.as_path(), config, Weights::open(folder)?)
+                (folder.as_path(), config, Weights::open(folder)?, read_vocabulary(folder, &config)?)
             }
         };
-        let tensors = match_tensors(&config_file.model, &weights, place)?;
-        Ok(Checkpoint { name: source.name.clone(), config: config_file, weights, tensors })
+        let tensors = match_tensors(&config.model, &weights, place)?;
+        Ok(Checkpoint { name: source.name.clone(), config, weights, tensors, vocabulary })
     }
 
     /// The model's name.
@@ -135,6 +149,11 @@ impl Checkpoint {
         self.config.image_token
     }
 
+    /// The pieces that the model file stores: one per row of its token table.
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
     pub(crate) fn weights(&self) -> &Weights {
         &self.weights
     }
@@ -143,6 +162,49 @@ impl Checkpoint {
     pub(crate) fn tensors(&self) -> &[(TensorRole, String, StoredTensor)] {
         &self.tensors
     }
+}
+
+/// Reads the tokenizer in `folder`. SentencePiece's file is the original, so it counts if both are there, unless it
+/// is too short: pieces that a fine-tune added are in the other file only.
+fn read_vocabulary(folder: &Path, config: &CheckpointConfig) -> Result<Vocabulary, Error> {
+    type Reader = fn(&[u8]) -> Result<Vocabulary, String>;
+    let forms: [(&str, Reader); 2] =
+        [(TOKENIZER_MODEL, sentencepiece::read), (TOKENIZER_JSON, tokenizer_json::read)];
+    for (file, read) in forms {
+        let path = folder.join(file);
+        if path.exists() {
+            let bytes = std::fs::read(&path).map_err(Error::io("cannot read", &path))?;
+            let vocabulary = read(&bytes).map_err(|e| Error::bad_file(&path, without_name(&e, file)))?;
+            let is_short = vocabulary.pieces.len() < config.model.text.n_vocab;
+            if is_short && file == TOKENIZER_MODEL && folder.join(TOKENIZER_JSON).exists() {
+                continue;
+            }
+            return fit(vocabulary, config, &path);
+        }
+    }
+    let file = format!("{TOKENIZER_MODEL} and no {TOKENIZER_JSON}");
+    Err(Error::MissingFile { folder: folder.to_path_buf(), file })
+}
+
+/// The readers begin their messages with the file's name, which the path says already.
+fn without_name<'e>(message: &'e str, file: &str) -> &'e str {
+    message.strip_prefix(file).unwrap_or(message).trim_start_matches([':', ',', ' '])
+}
+
+/// Cuts the vocabulary to the rows that the model file has, and checks that the runtime can use it.
+fn fit(mut vocabulary: Vocabulary, config: &CheckpointConfig, path: &Path) -> Result<Vocabulary, Error> {
+    let (pieces, rows) = (vocabulary.pieces.len(), config.model.text.n_vocab);
+    if pieces < rows {
+        let reason = format!(
+            "has {pieces} pieces, the model has {rows} tokens before its image token: the tokenizer belongs to \
+             another model"
+        );
+        return Err(Error::bad_file(path, reason));
+    }
+    vocabulary.pieces.truncate(rows);
+    vocabulary.special.image = config.image_token;
+    vocabulary.tokenizer().map_err(|e| Error::bad_file(path, e.to_string()))?;
+    Ok(vocabulary)
 }
 
 /// Finds each tensor of the model among those of the checkpoint and accounts for all others.
@@ -157,6 +219,15 @@ fn match_tensors(
             let reason = format!("is there twice, also as \"{twin}\"");
             let path = weights.path(tensor).to_path_buf();
             return Err(Error::Tensor { name: name.into(), path, reason });
+        }
+    }
+    // Names are made for as many layers as config.json claims: first see whether there can be so many.
+    for (layers, last) in [
+        (model.text.n_layers, names::decoder_layer(model.text.n_layers - 1)),
+        (model.vision.n_layers, names::vision_layer(model.vision.n_layers - 1)),
+    ] {
+        if layers > stored.len() {
+            return Err(Error::MissingTensor { name: last, place: place.to_path_buf() });
         }
     }
     let head = stored.remove(names::LM_HEAD);

@@ -68,6 +68,16 @@ fn layer_name(name: &str) -> Option<String> {
     Some(format!("{prefix}.{layer}.{module}.{kind}"))
 }
 
+/// A tensor of decoder layer `i`, by the hub's name.
+pub(crate) fn decoder_layer(i: usize) -> String {
+    format!("{DECODER}layers.{i}.input_layernorm.weight")
+}
+
+/// A tensor of vision layer `i`, by the hub's name.
+pub(crate) fn vision_layer(i: usize) -> String {
+    format!("{TOWER}encoder.layers.{i}.layer_norm1.weight")
+}
+
 /// The shape of `role` in a checkpoint, outermost first.
 pub(crate) fn source_shape(role: &TensorRole, patch_size: usize) -> Vec<usize> {
     match (role.name.strip_prefix(PATCH_EMBEDDING), role.dims.as_slice()) {
@@ -172,7 +182,10 @@ mod tests {
     fn both_generations_have_one_canonical_name() {
         for (newer, hub) in [
             ("model.language_model.embed_tokens.weight", "language_model.model.embed_tokens.weight"),
-            ("model.language_model.layers.0.mlp.up_proj.weight", "language_model.model.layers.0.mlp.up_proj.weight"),
+            (
+                "model.language_model.layers.0.mlp.up_proj.weight",
+                "language_model.model.layers.0.mlp.up_proj.weight",
+            ),
             (
                 "model.vision_tower.vision_model.post_layernorm.bias",
                 "vision_tower.vision_model.post_layernorm.bias",

@@ -178,10 +178,13 @@ fn weight_map(index: &Path) -> Result<BTreeMap<String, String>, Error> {
     map.iter()
         .map(|(tensor, file)| match file.as_str() {
             // A plain name in the same folder: an index must not reach for other files.
-            Some(f) if Path::new(f).file_name().is_some_and(|n| n == f) => Ok((tensor.clone(), f.to_string())),
-            _ => {
-                Err(Error::bad_file(index, format!("{file} for tensor \"{tensor}\" is no file name in this folder")))
+            Some(f) if Path::new(f).file_name().is_some_and(|n| n == f) => {
+                Ok((tensor.clone(), f.to_string()))
             }
+            _ => Err(Error::bad_file(
+                index,
+                format!("{file} for tensor \"{tensor}\" is no file name in this folder"),
+            )),
         })
         .collect()
 }
