@@ -65,7 +65,10 @@ impl Tokenizer {
     pub fn from_container(file: &Container<'_>) -> Result<Tokenizer, Error> {
         let model = file.text(MODEL)?;
         if model != SENTENCEPIECE {
-            return Err(bad(MODEL, format!("\"{model}\", this runtime reads \"{SENTENCEPIECE}\" vocabularies")));
+            return Err(bad(
+                MODEL,
+                format!("\"{model}\", this runtime reads \"{SENTENCEPIECE}\" vocabularies"),
+            ));
         }
         for (key, expected) in OPTIONS {
             check_option(file, key, expected)?;
@@ -111,4 +114,71 @@ fn checked_kinds(kinds: impl Iterator<Item = i32>) -> Result<Vec<PieceKind>, Err
 
 fn bad(key: &str, reason: String) -> Error {
     FormatError::BadValue { key: key.into(), reason }.into()
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::super::tests::{Pieces, pieces, special};
+    use super::*;
+    use crate::format::emit::TensorWriter;
+    use alloc::string::ToString;
+
+    /// A file without tensors that holds `pieces`; `n_vocab` is what the sizes say.
+    fn file(pieces: &Pieces, n_vocab: usize) -> Vec<u8> {
+        let mut m = Metadata::new();
+        m.u32(VOCAB_SIZE, n_vocab as u32);
+        emit(
+            pieces.iter().map(|(text, score, kind)| (text.as_str(), *score, *kind)),
+            special(pieces),
+            &mut m,
+        );
+        TensorWriter::new(Vec::new(), &m, &[]).unwrap().finish()
+    }
+
+    fn read(file: &[u8]) -> Result<Tokenizer, String> {
+        Tokenizer::from_container(&Container::parse(file).unwrap()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_vocabulary_survives_the_round_trip() {
+        let pieces = pieces();
+        let t = read(&file(&pieces, pieces.len())).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(t.len(), pieces.len());
+        for (id, (text, _, kind)) in (0..).zip(&pieces) {
+            assert_eq!((t.piece(id), t.kind(id)), (Some(text.as_str()), Some(*kind)));
+        }
+        let ids = [t.bos(), t.eos(), t.pad(), t.unk(), t.image()];
+        assert_eq!(ids, [2, 1, 0, 3, pieces.len() as TokenId]);
+        // Only with its score does a pair merge at its turn.
+        let direct =
+            Tokenizer::new(pieces.iter().map(|(s, x, k)| (s.as_str(), *x, *k)), special(&pieces)).unwrap();
+        assert_eq!(t.encode("abcab aba<loc0007>"), direct.encode("abcab aba<loc0007>"));
+    }
+
+    #[test]
+    fn files_that_contradict_themselves_are_refused() {
+        let pieces = pieces();
+        let good = file(&pieces, pieces.len());
+        let refused = |file: &[u8]| read(file).err().expect("refused");
+        assert!(refused(&file(&pieces, pieces.len() + 1)).contains("paligemma.vocab_size is"));
+
+        // The same keys with another value each, found by the bytes of key and type.
+        let patch = |key: &str, at: usize, bytes: &[u8]| {
+            let mut f = good.clone();
+            let key_end = f.windows(key.len()).position(|w| w == key.as_bytes()).unwrap() + key.len();
+            f[key_end + at..key_end + at + bytes.len()].copy_from_slice(bytes);
+            f
+        };
+        for (file, message) in [
+            (patch(MODEL, 12, b"bert."), "\"bert.\", this runtime reads"),
+            (patch("add_space_prefix", 4, &[1]), "add_space_prefix"),
+            (patch(KINDS, 16, &[77, 0, 0, 0]), "token 0 is of the unknown kind 77"),
+            (patch(KINDS, 4, &[6, 0, 0, 0]), "not a list of whole numbers"),
+            (patch(SCORES, 16, &f32::NAN.to_le_bytes()), "score"),
+            (patch(BOS, 4, &[9, 0, 0, 0]), "<bos>"),
+        ] {
+            let found = refused(&file);
+            assert!(found.contains(message), "{found} does not say {message}");
+        }
+    }
 }

@@ -10,13 +10,13 @@ use alloc::{
 };
 use std::time::{Duration, Instant};
 
-type Pieces = Vec<(String, f32, PieceKind)>;
+pub(super) type Pieces = Vec<(String, f32, PieceKind)>;
 
 const LEARNED: [&str; 14] =
     ["▁", "a", "b", "c", "ab", "bc", "▁a", "▁ab", "aa", "aaaa", "abc", "é", "cab", "aba"];
 
 /// Specials, bytes, user-defined runs, learned pieces with scores that tie now and then, loc and seg.
-fn pieces() -> Pieces {
+pub(super) fn pieces() -> Pieces {
     let mut pieces: Pieces = Vec::new();
     for name in ["<pad>", "<eos>", "<bos>"] {
         pieces.push((name.to_string(), 0.0, PieceKind::Control));
@@ -33,7 +33,7 @@ fn pieces() -> Pieces {
     pieces
 }
 
-fn special(pieces: &Pieces) -> SpecialIds {
+pub(super) fn special(pieces: &Pieces) -> SpecialIds {
     SpecialIds { bos: 2, eos: 1, pad: 0, unk: 3, image: pieces.len() as TokenId }
 }
 

@@ -1,0 +1,84 @@
+//! `pg-quantize`: a checkpoint in, one model file out. See `args::HELP`.
+
+mod args;
+
+use args::{Args, HELP, Pack};
+use pg_quantize::{Checkpoint, Error, Progress, Report, pack, resolve};
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+fn main() -> ExitCode {
+    let args = match Args::parse(std::env::args_os().skip(1)) {
+        Ok(args) => args,
+        Err(message) => {
+            complain(&format!("{message}; see pg-quantize --help"));
+            return ExitCode::from(2);
+        }
+    };
+    let text = match args {
+        Args::Help => HELP.to_string(),
+        Args::Version => format!("pg-quantize {}\n", env!("CARGO_PKG_VERSION")),
+        Args::Pack(job) => match run(&job) {
+            Ok(report) if job.json => format!("{}\n", report.to_json()),
+            Ok(report) => report.to_string(),
+            Err(e) => {
+                complain(&e.to_string());
+                return ExitCode::from(2);
+            }
+        },
+    };
+    // A reader that left has what it wanted.
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&format!("cannot print the report: {e}"));
+            ExitCode::from(2)
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn run(job: &Pack) -> Result<Report, Error> {
+    let source = resolve(&job.model)?;
+    let checkpoint = Checkpoint::open(&source)?;
+    let mut meter = Meter::new();
+    let result = pack(&checkpoint, job.preset, &job.output_for(&source), &mut |p| meter.show(p));
+    meter.clear();
+    result
+}
+
+fn complain(message: &str) {
+    // Nobody is left to hear that standard error is closed.
+    let _ = writeln!(io::stderr(), "pg-quantize: {message}");
+}
+
+/// One line on the terminal that is rewritten in place; nothing if standard error is no terminal.
+struct Meter {
+    start: Instant,
+    shown: Option<Instant>,
+    is_terminal: bool,
+}
+
+impl Meter {
+    fn new() -> Self {
+        Meter { start: Instant::now(), shown: None, is_terminal: io::stderr().is_terminal() }
+    }
+
+    fn show(&mut self, p: Progress<'_>) {
+        let now = Instant::now();
+        let is_due = self.shown.is_none_or(|t| now - t > Duration::from_millis(100));
+        if !self.is_terminal || !is_due {
+            return;
+        }
+        self.shown = Some(now);
+        let speed = p.done as f64 / 1e6 / (now - self.start).as_secs_f64().max(1e-3);
+        let percent = p.done * 100 / p.total.max(1);
+        let _ = write!(io::stderr(), "\r\x1b[K{percent:3} %  {speed:.0} MB/s  {}", p.tensor);
+    }
+
+    fn clear(&self) {
+        if self.shown.is_some() {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Checkpoint values to stored rows: decoding, quantizing and measuring what that lost.
+//!
+//! Called by [`crate::pack`] with whole rows. Which bit means which weight is `pg_runtime::format::block`'s
+//! business; the choice of scales is here, in [`q4`] and [`q8`].
+
+pub mod q4;
+pub mod q8;
+
+use crate::source::Precision;
+use byteorder::{ByteOrder, LittleEndian};
+use half::{bf16, f16};
+use pg_runtime::format::WeightFormat;
+use pg_runtime::format::block::{BLOCK, Q4_BYTES, Q8_BYTES, write_q4, write_q8};
+use std::fmt;
+
+/// What one tensor's rows are made of and made into.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RowKind {
+    /// How the checkpoint stores a value.
+    pub(crate) precision: Precision,
+    /// Added to every value: 1 for Gemma's norms, whose checkpoints store the difference from 1.
+    pub(crate) offset: f32,
+    /// Values of a row.
+    pub(crate) k: usize,
+    /// How the file stores them.
+    pub(crate) format: WeightFormat,
+}
+
+/// Sums over values: their squares, and the squares of what storing them changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Tally {
+    pub(crate) squares: f64,
+    pub(crate) error_squares: f64,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, other: Tally) {
+        self.squares += other.squares;
+        self.error_squares += other.error_squares;
+    }
+}
+
+/// Scale and values of one block; a value is the scale times the whole number.
+pub type Quantized = (f16, [i8; BLOCK]);
+
+/// Chooses scale and values for one block; `None` if the scale is beyond f16.
+type Quantizer = fn(&[f32; BLOCK]) -> Option<Quantized>;
+
+/// A value that the format cannot hold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct BadValue {
+    row: usize,
+    column: usize,
+    value: f32,
+    format: WeightFormat,
+}
+
+impl fmt::Display for BadValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BadValue { row, column, value, format } = self;
+        write!(f, "holds {value} in row {row}, column {column}")?;
+        if value.is_finite() {
+            write!(f, ", too large for {}: pack it with --f32", format.name())
+        } else {
+            write!(f, ": the checkpoint is damaged, or its training diverged")
+        }
+    }
+}
+
+/// Packs rows, a share of them on each of `threads` threads.
+///
+/// `source` holds whole rows as stored in the checkpoint, `packed` is as many rows of the file; `first_row` is
+/// the number of the first one, for messages.
+pub(crate) fn pack_rows(
+    kind: RowKind,
+    first_row: usize,
+    source: &[u8],
+    packed: &mut [u8],
+    threads: usize,
+) -> Result<Tally, BadValue> {
+    let (source_row, packed_row) = (kind.k * kind.precision.bytes(), kind.format.row_bytes(kind.k));
+    let rows = source.len() / source_row;
+    assert_eq!((source.len(), packed.len()), (rows * source_row, rows * packed_row), "whole rows");
+    let share = rows.div_ceil(threads.max(1)).max(1);
+    let shares = source.chunks(share * source_row).zip(packed.chunks_mut(share * packed_row));
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let mut running = Vec::new();
+        let mut last = None;
+        for (i, (s, p)) in shares.enumerate() {
+            let mut work = move || pack_share(kind, first_row + i * share, s, p);
+            // The calling thread takes the last share itself.
+            if (i + 1) * share >= rows {
+                last = Some(work());
+            } else {
+                running.push(scope.spawn(work));
+            }
+        }
+        let joined = running.into_iter().map(|t| t.join().expect("packing does not panic"));
+        joined.chain(last).collect()
+    });
+    let mut tally = Tally::default();
+    for result in results {
+        tally.add(result?);
+    }
+    Ok(tally)
+}
+
+fn pack_share(kind: RowKind, first_row: usize, source: &[u8], packed: &mut [u8]) -> Result<Tally, BadValue> {
+    let mut values = vec![0.0f32; kind.k];
+    let mut tally = Tally::default();
+    let source_rows = source.chunks_exact(kind.k * kind.precision.bytes());
+    let packed_rows = packed.chunks_exact_mut(kind.format.row_bytes(kind.k));
+    for (i, (s, p)) in source_rows.zip(packed_rows).enumerate() {
+        decode(kind.precision, s, &mut values);
+        let bad = |(column, value)| BadValue { row: first_row + i, column, value, format: kind.format };
+        if let Some(found) = find_non_finite(&values) {
+            return Err(bad(found));
+        }
+        if kind.offset != 0.0 {
+            values.iter_mut().for_each(|v| *v += kind.offset);
+        }
+        tally.add(encode(kind.format, &values, p).map_err(bad)?);
+    }
+    Ok(tally)
+}
+
+fn decode(precision: Precision, source: &[u8], values: &mut [f32]) {
+    match precision {
+        Precision::F32 => LittleEndian::read_f32_into(source, values),
+        Precision::F16 => {
+            for (v, b) in values.iter_mut().zip(source.as_chunks::<2>().0) {
+                *v = f16::from_le_bytes(*b).to_f32();
+            }
+        }
+        Precision::Bf16 => {
+            for (v, b) in values.iter_mut().zip(source.as_chunks::<2>().0) {
+                *v = bf16::from_le_bytes(*b).to_f32();
+            }
+        }
+    }
+}
+
+fn find_non_finite(values: &[f32]) -> Option<(usize, f32)> {
+    // NaN and the infinities times zero are NaN, so one sum decides almost always.
+    if values.iter().map(|v| v * 0.0).sum::<f32>() == 0.0 {
+        return None;
+    }
+    values.iter().copied().enumerate().find(|(_, v)| !v.is_finite())
+}
+
+/// Stores one row; an error is the column and the value that does not fit.
+fn encode(format: WeightFormat, values: &[f32], packed: &mut [u8]) -> Result<Tally, (usize, f32)> {
+    match format {
+        WeightFormat::F32 => {
+            LittleEndian::write_f32_into(values, packed);
+            Ok(Tally { squares: values.iter().map(|&v| f64::from(v).powi(2)).sum(), error_squares: 0.0 })
+        }
+        WeightFormat::F16 => {
+            let mut tally = Tally::default();
+            for (column, (&v, b)) in values.iter().zip(packed.as_chunks_mut::<2>().0).enumerate() {
+                let half = f16::from_f32(v);
+                if !half.is_finite() {
+                    return Err((column, v));
+                }
+                *b = half.to_le_bytes();
+                tally.squares += f64::from(v).powi(2);
+                tally.error_squares += f64::from(v - half.to_f32()).powi(2);
+            }
+            Ok(tally)
+        }
+        WeightFormat::Q8 => encode_blocks::<Q8_BYTES>(values, packed, q8::quantize, write_q8),
+        WeightFormat::Q4 => encode_blocks::<Q4_BYTES>(values, packed, q4::quantize, write_q4),
+    }
+}
+
+fn encode_blocks<const N: usize>(
+    values: &[f32],
+    packed: &mut [u8],
+    quantize: Quantizer,
+    write: fn(f16, &[i8; BLOCK], &mut [u8; N]),
+) -> Result<Tally, (usize, f32)> {
+    let mut tally = Tally::default();
+    for (i, (x, b)) in values.chunks(BLOCK).zip(packed.as_chunks_mut::<N>().0).enumerate() {
+        let mut block = [0.0; BLOCK];
+        block[..x.len()].copy_from_slice(x);
+        let Some((scale, q)) = quantize(&block) else {
+            let (column, value) = largest(&block);
+            return Err((i * BLOCK + column, value));
+        };
+        write(scale, &q, b);
+        tally.squares += f64::from(dot(&block, &block));
+        tally.error_squares += f64::from(squared_error(&block, scale.to_f32(), &q));
+    }
+    Ok(tally)
+}
+
+/// The value of the largest magnitude, and where it is.
+fn largest(x: &[f32; BLOCK]) -> (usize, f32) {
+    let mut best = (0, x[0]);
+    for (i, &v) in x.iter().enumerate() {
+        if v.abs() > best.1.abs() {
+            best = (i, v);
+        }
+    }
+    best
+}
+
+/// What `scale * q` misses of `x`.
+fn squared_error(x: &[f32; BLOCK], scale: f32, q: &[i8; BLOCK]) -> f32 {
+    let mut d = [0.0; BLOCK];
+    for ((d, &x), &q) in d.iter_mut().zip(x).zip(q) {
+        *d = x - scale * f32::from(q);
+    }
+    dot(&d, &d)
+}
+
+/// Eight sums side by side, so that the compiler can keep them in vector registers.
+fn dot(a: &[f32; BLOCK], b: &[f32; BLOCK]) -> f32 {
+    let mut sums = [0.0f32; 8];
+    for (a, b) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
+        for lane in 0..8 {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    sums.iter().sum()
+}
+
+/// To the nearest whole number for magnitudes below 2^22, as two additions instead of a library call.
+#[inline(always)]
+fn round(x: f32) -> f32 {
+    const SHIFT: f32 = 12_582_912.0; // 1.5 * 2^23: the sum has no room for a fraction
+    (x + SHIFT) - SHIFT
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! Scales and rounding on their own, without files.
+
+use super::*;
+use pg_runtime::format::block::dequantize_row;
+
+/// Normal values from a fixed seed (xorshift and Box-Muller).
+fn gaussian(n: usize, mut seed: u64) -> Vec<f32> {
+    let mut uniform = move || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        ((seed >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+    };
+    (0..n)
+        .map(|_| ((-2.0 * uniform().ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos()) as f32)
+        .collect()
+}
+
+/// Root mean square error relative to the values' own.
+fn relative_error(x: &[f32], quantize: Quantizer) -> f64 {
+    let mut sums = Tally::default();
+    for block in x.as_chunks::<BLOCK>().0 {
+        let (scale, q) = quantize(block).unwrap();
+        sums.add(Tally {
+            squares: f64::from(dot(block, block)),
+            error_squares: f64::from(squared_error(block, scale.to_f32(), &q)),
+        });
+    }
+    (sums.error_squares / sums.squares).sqrt()
+}
+
+/// The bundled checkpoint's decoder matrices, as f32.
+fn demo_weights() -> Vec<f32> {
+    let file = include_bytes!("../../demo/model.safetensors");
+    let tensors = ::safetensors::SafeTensors::deserialize(file).unwrap();
+    let matrices = tensors
+        .iter()
+        .filter(|(name, t)| name.contains("language_model.model.layers") && t.shape().len() == 2);
+    let bytes = matrices.flat_map(|(_, t)| t.data().as_chunks::<2>().0.to_vec());
+    bytes.map(|b| bf16::from_le_bytes(b).to_f32()).collect()
+}
+
+#[test]
+fn q4_search_beats_plain_rounding() {
+    let heavy: Vec<f32> = gaussian(1 << 16, 5).iter().map(|v| v * v * v).collect();
+    for (what, x, least) in [
+        ("gaussian", gaussian(1 << 18, 3), 0.05),
+        ("cubed gaussian", heavy, 0.03),
+        ("demo decoder", demo_weights(), 0.04),
+    ] {
+        let plain = relative_error(&x, q4::quantize_plain);
+        let searched = relative_error(&x, q4::quantize);
+        let gain = 1.0 - searched / plain;
+        println!("q4, {what}: plain {plain:.5}, searched {searched:.5}, {:.1} % less", gain * 100.0);
+        assert!(gain > least, "{what}: {gain}");
+    }
+}
+
+#[test]
+fn no_block_gets_worse_by_the_search() {
+    for (i, block) in gaussian(1 << 14, 9).as_chunks::<BLOCK>().0.iter().enumerate() {
+        // From far below f16's smallest scale to far above ordinary weights.
+        let x = block.map(|v| v * 10f32.powi(i as i32 % 12 - 8));
+        let error = |(scale, q): Quantized| squared_error(&x, scale.to_f32(), &q);
+        let (plain, searched) = (q4::quantize_plain(&x).unwrap(), q4::quantize(&x).unwrap());
+        assert!(error(searched) <= error(plain), "block {i}");
+        assert!(searched.1.iter().all(|v| (-8..8).contains(v)));
+    }
+}
+
+#[test]
+fn q8_is_off_by_half_a_step_at_most() {
+    for (i, block) in gaussian(1 << 14, 11).as_chunks::<BLOCK>().0.iter().enumerate() {
+        let x = block.map(|v| v * 10f32.powi(i as i32 % 12 - 8));
+        let (scale, q) = q8::quantize(&x).unwrap();
+        let scale = scale.to_f32();
+        for (x, q) in x.iter().zip(q) {
+            let off = (x - scale * f32::from(q)).abs();
+            // Rounding the product and the quotient in f32 may move a tie.
+            assert!(
+                off <= scale * 0.5 * 1.0001 || (scale == 0.0 && off < 127.0 * 6e-8),
+                "block {i}: {x} {q} {scale}"
+            );
+        }
+    }
+}
+
+#[test]
+fn blocks_without_values_and_constant_blocks() {
+    for quantize in [q4::quantize, q8::quantize] {
+        assert_eq!(quantize(&[0.0; BLOCK]), Some((f16::ZERO, [0; BLOCK])));
+        assert_eq!(quantize(&[-0.0; BLOCK]), Some((f16::ZERO, [0; BLOCK])));
+        assert_eq!(quantize(&[1e-30; BLOCK]).unwrap().1, [0; BLOCK]);
+        for value in [3.0, -0.5] {
+            let (scale, q) = quantize(&[value; BLOCK]).unwrap();
+            let found = scale.to_f32() * f32::from(q[7]);
+            assert!((found - value).abs() <= value.abs() * 1e-3, "{value} became {found}");
+        }
+        assert_eq!(quantize(&[1e30; BLOCK]), None);
+    }
+}
+
+#[test]
+fn rows_are_packed_alike_by_any_number_of_threads() {
+    let (rows, k) = (37, 75);
+    let x = gaussian(rows * k, 17);
+    let source: Vec<u8> = x.iter().flat_map(|v| v.to_le_bytes()).collect();
+    for format in WeightFormat::ALL {
+        let kind = RowKind { precision: Precision::F32, offset: 0.0, k, format };
+        let pack = |threads| {
+            let mut packed = vec![0xaa; rows * format.row_bytes(k)];
+            pack_rows(kind, 0, &source, &mut packed, threads).map(|_| packed).unwrap()
+        };
+        let one = pack(1);
+        for threads in [2, 3, 36, 64] {
+            assert_eq!(pack(threads), one);
+        }
+        let mut row = vec![0.0; k];
+        dequantize_row(format, &one[36 * format.row_bytes(k)..], &mut row);
+        let norm = |v: &[f32]| v.iter().map(|x| x * x).sum::<f32>().sqrt();
+        let d: Vec<f32> = row.iter().zip(&x[36 * k..]).map(|(a, b)| a - b).collect();
+        assert!(norm(&d) < 0.1 * norm(&row), "{}", format.name());
+    }
+}
+
+#[test]
+fn unusable_values_are_named() {
+    for (value, format, message) in [
+        (f32::NAN, WeightFormat::Q4, "holds NaN in row 5, column 33"),
+        (f32::NEG_INFINITY, WeightFormat::F32, "holds -inf in row 5, column 33"),
+        (1e30, WeightFormat::Q4, "in row 5, column 33, too large for q4"),
+        (1e30, WeightFormat::Q8, "in row 5, column 33, too large for q8"),
+        (-7e4, WeightFormat::F16, "holds -70000 in row 5, column 33, too large for f16"),
+    ] {
+        let mut x = gaussian(4 * 40, 1);
+        x[2 * 40 + 33] = value;
+        let source: Vec<u8> = x.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let kind = RowKind { precision: Precision::F32, offset: 0.0, k: 40, format };
+        let mut packed = vec![0; 4 * format.row_bytes(40)];
+        let found = pack_rows(kind, 3, &source, &mut packed, 2).unwrap_err().to_string();
+        assert!(found.contains(message), "{found}");
+    }
+}
+
+#[test]
+fn norms_become_factors_and_half_precisions_are_read() {
+    let kind = RowKind { precision: Precision::Bf16, offset: 1.0, k: 3, format: WeightFormat::F32 };
+    let source: Vec<u8> =
+        [0.5f32, -0.25, 2.0].iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect();
+    let mut packed = [0; 12];
+    pack_rows(kind, 0, &source, &mut packed, 1).unwrap();
+    let mut values = [0.0; 3];
+    dequantize_row(WeightFormat::F32, &packed, &mut values);
+    assert_eq!(values, [1.5, 0.75, 3.0]);
+
+    let kind = RowKind { precision: Precision::F16, offset: 0.0, ..kind };
+    let source: Vec<u8> =
+        [0.1f32, 6e-8, -65504.0].iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
+    pack_rows(kind, 0, &source, &mut packed, 1).unwrap();
+    dequantize_row(WeightFormat::F32, &packed, &mut values);
+    assert_eq!(values, [0.1, 6e-8, -65504.0].map(|v| f16::from_f32(v).to_f32()));
+}

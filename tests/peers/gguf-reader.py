@@ -1,0 +1,173 @@
+#!/usr/bin/env python3
+"""Reads packed model files with the `gguf` package and checks them against what they were made from.
+
+    gguf-reader.py FILE.gguf ... [--source model.safetensors] [--expanded weights.safetensors]
+
+Needs: pip install gguf numpy. Prints one line per file; exits 1 on the first mismatch. For every file:
+  names and shapes are exactly those of a PaliGemma of the sizes in the metadata, in the order of their use
+  data starts at multiples of 64 bytes; vocabulary lists have one entry per row of the token table
+  no value is NaN or infinite after gguf's own dequantization
+--source: one-file checkpoint. f32 and norms are equal; f16 is the nearest; a q8 value is off by half a step of its
+  block at most; no q4 block is worse than plain rounding (largest magnitude to -8) would be
+--expanded: the runtime's own dequantization of the same file (f32, by tensor name), equal to gguf's to the bit
+"""
+import argparse
+import json
+import sys
+
+import numpy as np
+from gguf import GGUFReader
+from gguf.quants import dequantize
+
+
+def fail(message):
+    print(f"mismatch: {message}")
+    sys.exit(1)
+
+
+def check(condition, message):
+    if not condition:
+        fail(message)
+
+
+def read_safetensors(path):
+    data = np.memmap(path, dtype=np.uint8, mode="r")
+    n = int(np.frombuffer(data[:8].tobytes(), "<u8")[0])
+    tensors = {}
+    for name, t in json.loads(data[8 : 8 + n].tobytes()).items():
+        if name == "__metadata__":
+            continue
+        start, end = t["data_offsets"]
+        raw = data[8 + n + start : 8 + n + end].tobytes()
+        if t["dtype"] == "BF16":
+            values = (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
+        else:
+            values = np.frombuffer(raw, {"F32": "<f4", "F16": "<f2"}[t["dtype"]]).astype(np.float32)
+        tensors[name] = values.reshape(t["shape"])
+    return tensors
+
+
+def expected_tensors(size):
+    """(name, name in the checkpoint, [rows, k] or [n]) of every tensor, from the sizes alone."""
+    d, ff = size("embedding_length"), size("feed_forward_length")
+    head, n_heads, n_kv = size("attention.key_length"), size("attention.head_count"), size("attention.head_count_kv")
+    vd, vff, patch = size("vision.embedding_length"), size("vision.feed_forward_length"), size("vision.patch_size")
+    tower, decoder = "vision_tower.vision_model.", "language_model.model."
+
+    def pair(ours, theirs, shape):
+        yield f"{ours}.weight", f"{theirs}.weight", shape
+        yield f"{ours}.bias", f"{theirs}.bias", shape[:1]
+
+    yield from pair("v.patch_embd", f"{tower}embeddings.patch_embedding", [vd, 3 * patch * patch])
+    n_patches = (size("vision.image_size") // patch) ** 2
+    yield "v.position_embd.weight", f"{tower}embeddings.position_embedding.weight", [n_patches, vd]
+    for i in range(size("vision.block_count")):
+        ours, theirs = f"v.blk.{i}.", f"{tower}encoder.layers.{i}."
+        yield from pair(ours + "ln1", theirs + "layer_norm1", [vd])
+        for a, b in [("attn_q", "q_proj"), ("attn_k", "k_proj"), ("attn_v", "v_proj"), ("attn_out", "out_proj")]:
+            yield from pair(ours + a, f"{theirs}self_attn.{b}", [vd, vd])
+        yield from pair(ours + "ln2", theirs + "layer_norm2", [vd])
+        yield from pair(ours + "ffn_up", theirs + "mlp.fc1", [vff, vd])
+        yield from pair(ours + "ffn_down", theirs + "mlp.fc2", [vd, vff])
+    yield from pair("v.post_ln", f"{tower}post_layernorm", [vd])
+    yield from pair("mm.input_projection", "multi_modal_projector.linear", [d, vd])
+    yield "token_embd.weight", f"{decoder}embed_tokens.weight", [size("vocab_size"), d]
+    for i in range(size("block_count")):
+        ours, theirs = f"blk.{i}.", f"{decoder}layers.{i}."
+        for a, b, shape in [
+            ("attn_norm", "input_layernorm", [d]),
+            ("attn_q", "self_attn.q_proj", [n_heads * head, d]),
+            ("attn_k", "self_attn.k_proj", [n_kv * head, d]),
+            ("attn_v", "self_attn.v_proj", [n_kv * head, d]),
+            ("attn_output", "self_attn.o_proj", [d, n_heads * head]),
+            ("ffn_norm", "post_attention_layernorm", [d]),
+            ("ffn_gate", "mlp.gate_proj", [ff, d]),
+            ("ffn_up", "mlp.up_proj", [ff, d]),
+            ("ffn_down", "mlp.down_proj", [d, ff]),
+        ]:
+            yield f"{ours}{a}.weight", f"{theirs}{b}.weight", shape
+    yield "output_norm.weight", f"{decoder}norm.weight", [d]
+
+
+def compare_with_source(name, kind, values, padded, source):
+    """`padded` holds whole blocks, `values` and `source` the same rows without padding."""
+    if kind == "F32":
+        check(np.array_equal(values, source), f"{name} differs from the checkpoint")
+        return
+    if kind == "F16":
+        check(np.array_equal(values, source.astype(np.float16).astype(np.float32)), f"{name}: not the nearest f16")
+        return
+    k = source.shape[-1]
+    check(not padded[:, k:].any(), f"{name}: padding is not zero")
+    blocks = np.zeros_like(padded)
+    blocks[:, :k] = source
+    blocks, found = blocks.reshape(-1, 32).astype(np.float64), padded.reshape(-1, 32).astype(np.float64)
+    extreme = blocks[np.arange(len(blocks)), np.abs(blocks).argmax(1)][:, None]
+    if kind == "Q8_0":
+        step = np.abs(extreme) / 127 * (1 + 2**-10) + 1e-7
+        check((np.abs(found - blocks) <= step / 2).all(), f"{name}: a value is off by more than half a step")
+    elif kind == "Q4_0":
+        scale = (extreme / -8).astype(np.float16).astype(np.float64)
+        plain = np.clip(np.rint(np.divide(blocks, scale, out=np.zeros_like(blocks), where=scale != 0)), -8, 7) * scale
+        ours, theirs = ((blocks - found) ** 2).sum(1), ((blocks - plain) ** 2).sum(1)
+        check((ours <= theirs * (1 + 1e-5) + 1e-12).all(), f"{name}: a block is worse than by plain rounding")
+        check(ours.sum() < theirs.sum() or not blocks.any(), f"{name}: no better than plain rounding")
+    else:
+        fail(f"{name} has the type {kind}")
+
+
+def check_file(path, source, expanded):
+    reader = GGUFReader(path)
+
+    def field(key):
+        check(key in reader.fields, f"{path}: no metadata key {key}")
+        return reader.fields[key].contents()
+
+    check(field("general.architecture") == "paligemma", f"{path}: architecture")
+    expected = list(expected_tensors(lambda key: field(f"paligemma.{key}")))
+    names = [t.name for t in reader.tensors]
+    check(names == [e[0] for e in expected], f"{path}: tensors {set(names) ^ {e[0] for e in expected}} or their order")
+    for key in ["tokens", "scores", "token_type"]:
+        n = len(field(f"tokenizer.ggml.{key}"))
+        check(n == field("paligemma.vocab_size"), f"{path}: {n} {key}")
+
+    kinds = {}
+    for tensor, (name, theirs, shape) in zip(reader.tensors, expected):
+        kind = tensor.tensor_type.name
+        kinds[kind] = kinds.get(kind, 0) + 1
+        check(tensor.data_offset % 64 == 0, f"{name} starts at byte {tensor.data_offset}")
+        padded = np.asarray(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
+        k = shape[-1]
+        whole = -(-k // 32) * 32 if kind.startswith("Q") else k
+        check(list(padded.shape) == shape[:-1] + [whole], f"{name} has the shape {padded.shape}, expected {shape}")
+        check(np.isfinite(padded).all(), f"{name} holds values that are not finite")
+        values = padded[..., :k]
+        if expanded is not None:
+            check(name in expanded, f"{name} was not expanded")
+            same = values.tobytes() == expanded[name].tobytes() and list(expanded[name].shape) == shape
+            check(same, f"{name}: the runtime's expansion differs")
+        if source is not None:
+            original = source[theirs].reshape(len(source[theirs]), -1) if len(shape) == 2 else source[theirs]
+            original = original[: shape[0]]
+            if "norm" in name.split(".")[-2] and not name.startswith("v."):
+                original = original + np.float32(1)
+            compare_with_source(name, kind, values, padded, original)
+    types = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
+    against = [what for what, given in [("source", source), ("expansion", expanded)] if given is not None]
+    print(f"ok {path}: {len(expected)} tensors ({types}), compared with {' and '.join(against) or 'nothing else'}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", metavar="FILE.gguf")
+    parser.add_argument("--source", help="one-file checkpoint with the hub's tensor names")
+    parser.add_argument("--expanded", help="the same weights as f32, by the model file's tensor names")
+    args = parser.parse_args()
+    source = read_safetensors(args.source) if args.source else None
+    expanded = read_safetensors(args.expanded) if args.expanded else None
+    for path in args.files:
+        check_file(path, source, expanded)
+
+
+if __name__ == "__main__":
+    main()
