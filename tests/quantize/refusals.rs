@@ -236,3 +236,30 @@ fn bad_arguments() {
         assert!(case.written().is_empty());
     }
 }
+
+/// Any single changed byte of the small files or of the header is refused or harmless; nothing panics.
+#[test]
+fn damaged_bytes_are_refused_or_harmless() {
+    use pg_quantize::{Checkpoint, Source};
+    use std::os::unix::fs::FileExt;
+
+    let case = Case::new();
+    let mut n_refused = 0;
+    for (name, bytes, step) in
+        [("config.json", 1312, 3), ("tokenizer.model", 34_653, 101), ("model.safetensors", 15_896, 37)]
+    {
+        let file = fs::OpenOptions::new().read(true).write(true).open(case.folder().join(name)).unwrap();
+        for at in (0..bytes).step_by(step) {
+            let mut original = [0];
+            file.read_exact_at(&mut original, at).unwrap();
+            for damage in [original[0] ^ 0x01, original[0] ^ 0x80, b'9', b'"'] {
+                file.write_all_at(&[damage], at).unwrap();
+                n_refused += usize::from(Checkpoint::open(&Source::folder(&case.folder())).is_err());
+            }
+            file.write_all_at(&original, at).unwrap();
+        }
+    }
+    assert!(Checkpoint::open(&Source::folder(&case.folder())).is_ok());
+    println!("{n_refused} damaged checkpoints refused");
+    assert!(n_refused > 1000);
+}

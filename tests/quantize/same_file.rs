@@ -85,11 +85,10 @@ fn the_program_writes_what_the_library_does() {
 #[test]
 fn a_short_sentencepiece_file_gives_way_to_the_other() {
     let case = Case::new();
-    // The small golden vocabulary is another one with more pieces; cut the model's claim instead.
     let mut model = fs::read(case.folder().join("tokenizer.model")).unwrap();
     let text = b"<seg127>";
     let at = model.windows(text.len()).position(|w| w == text).unwrap();
-    // The last piece becomes a field that readers skip: its tag is two bytes before its text's.
+    // The last piece becomes a field that readers skip; before its text come two tags and two lengths.
     let tag = (0..at).rev().find(|&i| model[i] == 0x0a && i + 4 == at).unwrap();
     model[tag] = 0x7a;
     fs::write(case.folder().join("tokenizer.model"), model).unwrap();

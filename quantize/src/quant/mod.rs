@@ -196,13 +196,16 @@ fn encode_blocks<const N: usize>(
 
 /// The value of the largest magnitude, and where it is.
 fn largest(x: &[f32; BLOCK]) -> (usize, f32) {
-    let mut best = (0, x[0]);
-    for (i, &v) in x.iter().enumerate() {
-        if v.abs() > best.1.abs() {
-            best = (i, v);
+    let mut lanes = [0.0f32; 8];
+    for part in x.as_chunks::<8>().0 {
+        for lane in 0..8 {
+            let magnitude = part[lane].abs();
+            lanes[lane] = if magnitude > lanes[lane] { magnitude } else { lanes[lane] };
         }
     }
-    best
+    let most = lanes.iter().fold(0.0, |a: f32, &b| a.max(b));
+    let place = x.iter().position(|v| v.abs() == most).unwrap_or(0);
+    (place, x[place])
 }
 
 /// What `scale * q` misses of `x`.

@@ -21,9 +21,9 @@ const REFINEMENTS: usize = 3;
 
 /// Scale and values of one block, or `None` if the scale is beyond f16.
 pub fn quantize(x: &[f32; BLOCK]) -> Option<Quantized> {
-    let plain = quantize_plain(x)?;
     let (_, extreme) = largest(x);
-    if plain.0 == f16::ZERO || extreme == 0.0 {
+    let plain = round_to(x, extreme)?;
+    if plain.0 == f16::ZERO {
         return Some(plain);
     }
     let mut best_fit = 0.0;
@@ -62,7 +62,10 @@ pub fn quantize(x: &[f32; BLOCK]) -> Option<Quantized> {
 
 /// Plain rounding: the extreme becomes -8.
 pub fn quantize_plain(x: &[f32; BLOCK]) -> Option<Quantized> {
-    let (_, extreme) = largest(x);
+    round_to(x, largest(x).1)
+}
+
+fn round_to(x: &[f32; BLOCK], extreme: f32) -> Option<Quantized> {
     let scale = f16::from_f32(extreme / -8.0);
     if !scale.is_finite() {
         return None;
