@@ -4,5 +4,6 @@
 extern crate alloc;
 
 pub mod error;
+pub mod imaging;
 
 pub use error::Error;

@@ -25,6 +25,22 @@ pub enum InputError {
         /// Bytes that the buffer holds.
         found: usize,
     },
+    /// Rows that start closer to each other than they are long.
+    FrameStride {
+        /// Bytes from one row to the next.
+        stride: usize,
+        /// Bytes that a row of this width and format has.
+        row_bytes: usize,
+    },
+    /// Memory that the caller lends for one run is too short.
+    Buffer {
+        /// Which memory.
+        what: &'static str,
+        /// Elements needed.
+        needed: usize,
+        /// Elements lent.
+        found: usize,
+    },
     /// The prompt has more tokens than the session was set up for.
     PromptTooLong {
         /// Tokens of the prompt, `<bos>` and the newline included.
@@ -53,10 +69,15 @@ impl fmt::Display for InputError {
             InputError::FrameBuffer { expected, found } => {
                 write!(f, "the pixel buffer holds {found} bytes, the dimensions need {expected}")
             }
-            InputError::PromptTooLong { tokens, max } => write!(
-                f,
-                "the prompt has {tokens} tokens, the context leaves room for {max}: shorten it"
-            ),
+            InputError::FrameStride { stride, row_bytes } => {
+                write!(f, "the rows of the picture start every {stride} bytes but are {row_bytes} bytes long")
+            }
+            InputError::Buffer { what, needed, found } => {
+                write!(f, "the {what} buffer has {found} elements, {needed} are needed")
+            }
+            InputError::PromptTooLong { tokens, max } => {
+                write!(f, "the prompt has {tokens} tokens, the context leaves room for {max}: shorten it")
+            }
             InputError::TokenOutOfRange { token, vocab } => {
                 write!(f, "token {token} is outside the vocabulary of {vocab}")
             }
@@ -89,6 +110,17 @@ pub enum SetupError {
         /// The model's context length.
         max: usize,
     },
+    /// A square picture that cannot be cut into patches, or sides out of range.
+    Picture {
+        /// Side of the square picture, in pixels.
+        size: usize,
+        /// Side of a patch, in pixels.
+        patch: usize,
+        /// Longest side of a frame asked for.
+        max_side: usize,
+        /// The longest that can be asked for.
+        limit: usize,
+    },
     /// The caller's buffer is too small for the memory plan.
     Memory {
         /// Bytes the plan needs.
@@ -113,6 +145,11 @@ impl fmt::Display for SetupError {
                 f,
                 "image, prompt and answer would take {asked} positions, the model has {max}: \
                  ask for fewer tokens"
+            ),
+            SetupError::Picture { size, patch, max_side, limit } => write!(
+                f,
+                "pictures of {size} x {size} pixels in patches of {patch}, from frames with sides up to {max_side}: \
+                 use sides of 1 to {limit}, and patches that divide the picture"
             ),
             SetupError::Memory { needed, found } => {
                 write!(f, "the memory plan needs {needed} bytes, the buffer has {found}")

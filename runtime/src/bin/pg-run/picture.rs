@@ -1,0 +1,190 @@
+//! A picture file to pixels: what `pg-run` shows the model and draws on.
+//!
+//! In: a path to a PNG, JPEG, BMP, PNM or WebP file. Out: a [`Picture`] of `Gray8` or `Rgb8`. The header is checked
+//! against the caps below before anything of the picture's size is allocated. Colours become what Pillow's
+//! `convert("RGB")` gives for 8-bit pictures: palettes are looked up, alpha is dropped without blending. 16-bit
+//! pictures are scaled to 8 bits and rounded by the `image` crate. EXIF orientation and colour profiles are ignored,
+//! as the reference processor does. Of an animation, the first picture counts.
+
+use image::error::{ImageError, LimitErrorKind};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use pg_runtime::imaging::{Frame, MAX_SIDE, PixelFormat};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Cursor, ErrorKind, Seek};
+use std::path::Path;
+
+/// Most pixels of a picture: 192 MB decoded.
+const MAX_PIXELS: u64 = 64_000_000;
+
+/// Most bytes of a file: an uncompressed picture of [`MAX_PIXELS`] with four 16-bit channels.
+const MAX_FILE_BYTES: u64 = MAX_PIXELS * 8 + 65_536;
+
+const READABLE: [ImageFormat; 5] =
+    [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Bmp, ImageFormat::Pnm, ImageFormat::WebP];
+const CONVERT: &str = "convert it to PNG or JPEG";
+const DAMAGED: &str = "the file is damaged or incomplete: copy or export it again";
+
+/// Pixels of a picture file, rows without padding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Picture {
+    width: u32,
+    height: u32,
+    format: PixelFormat,
+    data: Vec<u8>,
+}
+
+impl Picture {
+    /// Pixels per row.
+    pub(crate) fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Number of rows.
+    pub(crate) fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// `Gray8` or `Rgb8`.
+    pub(crate) fn format(&self) -> PixelFormat {
+        self.format
+    }
+
+    /// `[height, width, format.bytes()]`
+    pub(crate) fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// The picture as the runtime takes it.
+    pub(crate) fn frame(&self) -> Frame<'_> {
+        Frame::new(&self.data, self.width as usize, self.height as usize, self.format)
+            .expect("`load` checked the sides and the decoder gave all pixels")
+    }
+}
+
+/// Reads a picture file. The message of an error names the file, what is wrong and what to do.
+pub(crate) fn load(path: &Path) -> Result<Picture, String> {
+    read(path).map_err(|reason| format!("{}: {reason}", path.display()))
+}
+
+fn read(path: &Path) -> Result<Picture, String> {
+    let file = File::open(path).map_err(|e| match e.kind() {
+        ErrorKind::NotFound => "there is no such file; check the path".to_string(),
+        _ => format!("cannot be opened: {e}"),
+    })?;
+    let meta = file.metadata().map_err(|e| format!("cannot be read: {e}"))?;
+    if !meta.is_file() {
+        return Err("is not a file; give the path of a picture".to_string());
+    }
+    if meta.len() == 0 {
+        return Err("the file is empty: copy or export it again".to_string());
+    }
+    if meta.len() > MAX_FILE_BYTES {
+        return Err(format!(
+            "the file has {} bytes, at most {MAX_FILE_BYTES} are read: {CONVERT}",
+            meta.len()
+        ));
+    }
+    decode(BufReader::new(file))
+}
+
+fn decode<R: BufRead + Seek>(source: R) -> Result<Picture, String> {
+    let guess = ImageReader::new(source).with_guessed_format().map_err(|e| format!("cannot be read: {e}"))?;
+    match guess.format() {
+        Some(ImageFormat::Jpeg) => {
+            let mut bytes = Vec::new();
+            guess.into_inner().read_to_end(&mut bytes).map_err(|e| format!("cannot be read: {e}"))?;
+            check_jpeg(&bytes)?;
+            convert(ImageReader::with_format(Cursor::new(bytes), ImageFormat::Jpeg))
+        }
+        Some(format) if READABLE.contains(&format) => convert(guess),
+        Some(format) => {
+            Err(format!("is a {format:?} picture; PNG, JPEG, BMP, PNM and WebP are read: {CONVERT}"))
+        }
+        None => Err(format!("is not a PNG, JPEG, BMP, PNM or WebP picture: {CONVERT}")),
+    }
+}
+
+fn convert<R: BufRead + Seek>(mut reader: ImageReader<R>) -> Result<Picture, String> {
+    let mut limits = Limits::no_limits();
+    // For what decoders allocate beside the pixels; the pixels are bounded below, with a better message.
+    limits.max_alloc = Some(MAX_PIXELS * 8);
+    reader.limits(limits);
+    let decoder = reader.into_decoder().map_err(explain)?;
+    let (width, height) = decoder.dimensions();
+    if width == 0 || height == 0 {
+        return Err("the picture has no pixels".to_string());
+    }
+    if width as usize > MAX_SIDE || height as usize > MAX_SIDE {
+        return Err(format!(
+            "the picture is {width} x {height} pixels, sides of at most {MAX_SIDE} are read: scale it down first"
+        ));
+    }
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > MAX_PIXELS {
+        return Err(format!(
+            "the picture is {width} x {height}, {} megapixels, at most {} are read: scale it down first",
+            pixels.div_ceil(1_000_000),
+            MAX_PIXELS / 1_000_000
+        ));
+    }
+    let (format, data) = match DynamicImage::from_decoder(decoder).map_err(explain)? {
+        DynamicImage::ImageLuma8(gray) => (PixelFormat::Gray8, gray.into_raw()),
+        other => (PixelFormat::Rgb8, other.into_rgb8().into_raw()),
+    };
+    Ok(Picture { width, height, format, data })
+}
+
+fn explain(error: ImageError) -> String {
+    match error {
+        ImageError::Unsupported(e) => format!("cannot be decoded ({e}): {CONVERT}"),
+        ImageError::Limits(e) if e.kind() == LimitErrorKind::InsufficientMemory => {
+            "needs too much memory to decode: scale the picture down first".to_string()
+        }
+        ImageError::IoError(e) if e.kind() == ErrorKind::UnexpectedEof => {
+            format!("ends before the picture is complete; {DAMAGED}")
+        }
+        e => format!("cannot be decoded ({e}); {DAMAGED}"),
+    }
+}
+
+/// Refuses what the JPEG decoder would take in silence: files that end early, whose rest it paints grey, and four
+/// components (CMYK or YCCK), whose inks cannot be told from RGB without a colour profile.
+///
+/// Walks the segments (ITU T.81, annex B): inside entropy-coded data every 0xff is followed by 0 or a restart marker,
+/// so the search for the next marker passes over it. Damage inside that data stays unnoticed: the decoder is tolerant.
+fn check_jpeg(data: &[u8]) -> Result<(), String> {
+    let early = || format!("ends before the picture is complete; {DAMAGED}");
+    let mut scanned = false;
+    // After the start-of-image marker, which is how the format was told.
+    let mut at = 2;
+    loop {
+        let skip = data.get(at..).and_then(|rest| rest.iter().position(|&b| b == 0xff));
+        at += skip.ok_or_else(early)? + 1;
+        let marker = *data.get(at).ok_or_else(early)?;
+        match marker {
+            // A fill byte: the marker may follow.
+            0xff => continue,
+            // Stuffing, restarts, and markers without a length.
+            0x00 | 0x01 | 0xd0..=0xd8 => {
+                at += 1;
+                continue;
+            }
+            0xd9 if scanned => return Ok(()),
+            0xd9 => return Err(early()),
+            _ => {}
+        }
+        let segment = data.get(at + 1..).unwrap_or_default();
+        let length = match segment {
+            [a, b, ..] => usize::from(u16::from_be_bytes([*a, *b])),
+            _ => return Err(early()),
+        };
+        // Start of frame: length, precision, height, width, number of components.
+        if matches!(marker, 0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf)
+            && segment.get(7) == Some(&4)
+        {
+            return Err("is a CMYK picture, made for printing: convert it to RGB".to_string());
+        }
+        scanned |= marker == 0xda;
+        at += 1 + length;
+    }
+}
