@@ -80,13 +80,6 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// An output that cannot be written where it was asked for.
-    Output {
-        /// The output file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
 }
 
 impl Error {
@@ -148,7 +141,6 @@ impl fmt::Display for Error {
             Error::Tensor { name, path, reason } => {
                 write!(f, "{}: tensor \"{name}\" {reason}", path.display())
             }
-            Error::Output { path, reason } => write!(f, "{}: {reason}", path.display()),
         }
     }
 }

@@ -16,7 +16,7 @@
 //! | [`source`] | finds and checks checkpoints: config.json, safetensors, tokenizer |
 //! | [`recipe`] | which tensor gets which format |
 //! | [`quant`] | values to blocks: the choice of scales |
-//! | `pack`, `write` | the file, tensor by tensor, complete or not at all |
+//! | `pack` | the file, tensor by tensor, complete or not at all |
 //! | [`report`] | what was written and what it lost |
 //!
 //! Not here: any layout. Blocks, container and tensor names are `pg_runtime::format` and `pg_runtime::model`,
@@ -28,7 +28,6 @@ pub mod quant;
 pub mod recipe;
 pub mod report;
 pub mod source;
-mod write;
 
 pub use error::Error;
 pub use pack::{Progress, pack, pack_to_vec};

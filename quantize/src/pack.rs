@@ -5,10 +5,10 @@ use crate::quant::{RowKind, Tally, pack_rows};
 use crate::recipe::Preset;
 use crate::report::{self, Report};
 use crate::source::{Checkpoint, StoredTensor, is_offset_norm};
-use crate::write::PartialFile;
 use pg_runtime::format::emit::{Metadata, TensorSpec, TensorWriter};
 use pg_runtime::model::ARCHITECTURE;
 use pg_runtime::model::names::TensorRole;
+use pg_runtime::platform::files::PartialFile;
 use pg_runtime::tokenizer;
 use std::io::{self, Write};
 use std::path::Path;
@@ -45,7 +45,7 @@ pub fn pack(
 ) -> Result<Report, Error> {
     let start = Instant::now();
     let failed = |e| Error::io("cannot write", output)(e);
-    let file = PartialFile::create(output)?;
+    let file = PartialFile::create(output).map_err(failed)?;
     let (file, groups) = write_model(checkpoint, preset, file, progress, &failed)?;
     let bytes = file.finish().map_err(failed)?;
     let seconds = start.elapsed().as_secs_f64();

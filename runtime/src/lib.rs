@@ -40,6 +40,8 @@ pub mod threads;
 // Rank 4
 pub mod imaging;
 pub mod ops;
+#[cfg(feature = "pictures")]
+pub mod pictures;
 pub mod tokenizer;
 // Rank 5
 pub mod model;

@@ -217,7 +217,8 @@ impl<'m> Session<'m> {
         let frame = Frame::new(&[0, 0, 0], 1, 1, crate::PixelFormat::Rgb8);
         let prompt = Prompt { ids: [self.model.tokenizer().bos()].into() };
         if let Ok(frame) = frame {
-            let _ = self.run_steps(&frame, &prompt, Some(&[0]), &mut Unwatched, &mut |_| ControlFlow::Continue(()));
+            let _ = self
+                .run_steps(&frame, &prompt, Some(&[0]), &mut Unwatched, &mut |_| ControlFlow::Continue(()));
         }
     }
 

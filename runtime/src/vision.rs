@@ -3,9 +3,9 @@
 //! Follows big_vision's `vit.py` with `pool_type="none"`: patch embedding with bias, learned positions, pre-norm
 //! blocks, GELU in its tanh form, a last norm, no pooling.
 
+use crate::kernels::{KvRows, KvSlice};
 use crate::memory::{Carver, Region};
 use crate::model::{VisionConfig, VisionLayer, VisionWeights};
-use crate::kernels::{KvRows, KvSlice};
 use crate::ops::{Activations, Exec, Heads, attention, linear};
 use crate::probe::{Probe, Tap};
 
@@ -99,8 +99,7 @@ fn attend(
     }
     let [q, k, v] = &b.qkv;
     let d_head = c.d_head();
-    let heads =
-        Heads { n: c.n_heads, n_kv: c.n_heads, d: d_head, scale: 1.0 / libm::sqrtf(d_head as f32) };
+    let heads = Heads { n: c.n_heads, n_kv: c.n_heads, d: d_head, scale: 1.0 / libm::sqrtf(d_head as f32) };
     let kv = |h: usize| {
         let at = h * d_head;
         KvSlice::F32(KvRows::new(&k[at..], &v[at..], c.n_patches(), d, d_head))

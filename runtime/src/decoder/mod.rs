@@ -173,12 +173,8 @@ fn attend(
     s.rope.apply(exec, k, d_kv, s.n);
     s.cache.put(exec.kernels(), i, s.n, k, v);
 
-    let heads = Heads {
-        n: c.n_heads,
-        n_kv: c.n_kv_heads,
-        d: c.d_head,
-        scale: 1.0 / libm::sqrtf(c.d_head as f32),
-    };
+    let heads =
+        Heads { n: c.n_heads, n_kv: c.n_kv_heads, d: c.d_head, scale: 1.0 / libm::sqrtf(c.d_head as f32) };
     let (cache, seen) = (&s.cache, s.n + n);
     attention(exec, &heads, q, |h| cache.head(i, seen, h, c.d_head), &mut s.attended[..n * d_q]);
     let input = acts.input(exec, &s.attended[..n * d_q], &w.output);

@@ -52,7 +52,9 @@ pub(crate) enum Kind {
 impl Kind {
     fn from_u32(n: u32) -> Option<Self> {
         use Kind::*;
-        [U8, I8, U16, I16, U32, I32, F32, Bool, Str, Array, U64, I64, F64].into_iter().find(|&k| k as u32 == n)
+        [U8, I8, U16, I16, U32, I32, F32, Bool, Str, Array, U64, I64, F64]
+            .into_iter()
+            .find(|&k| k as u32 == n)
     }
 
     /// Bytes of one value; text and lists have no fixed size.

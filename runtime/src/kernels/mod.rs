@@ -186,14 +186,7 @@ impl Kernels {
     /// One query over all keys: `out = softmax(scale * q . keys) . values`.
     ///
     /// `scores` is room for one value a key.
-    pub fn attend(
-        &self,
-        q: &[f32],
-        kv: &KvSlice<'_>,
-        scale: f32,
-        scores: &mut [f32],
-        out: &mut [f32],
-    ) {
+    pub fn attend(&self, q: &[f32], kv: &KvSlice<'_>, scale: f32, scores: &mut [f32], out: &mut [f32]) {
         assert!(q.len() == kv.d_head() && out.len() == q.len(), "head width");
         let scores = &mut scores[..kv.n()];
         // SAFETY: the table runs here; `KvSlice` checked its own lengths, the rest is checked above.

@@ -96,8 +96,11 @@ fn activations_are_quantized_to_the_same_bits() {
             let x = &x[offset..];
             let run = |k: &Kernels| {
                 let padded = n.next_multiple_of(BLOCK);
-                let (mut q, mut scale, mut sum) =
-                    (alloc::vec![9; padded], alloc::vec![9.0; padded / BLOCK], alloc::vec![9.0; padded / BLOCK]);
+                let (mut q, mut scale, mut sum) = (
+                    alloc::vec![9; padded],
+                    alloc::vec![9.0; padded / BLOCK],
+                    alloc::vec![9.0; padded / BLOCK],
+                );
                 k.quantize(x, &mut q, &mut scale, &mut sum);
                 (q, scale, sum)
             };
@@ -126,7 +129,10 @@ fn integer_products_agree_to_the_bit() {
                 let padded = format.padded(k);
                 let w = shifted(&numbers.weights(format, k, rows, Some(1.0)), offset);
                 let q = shifted(
-                    &(0..n * padded).map(|_| (numbers.next() % 255) as i8).map(|v| v.max(-127)).collect::<Vec<_>>(),
+                    &(0..n * padded)
+                        .map(|_| (numbers.next() % 255) as i8)
+                        .map(|v| v.max(-127))
+                        .collect::<Vec<_>>(),
                     offset,
                 );
                 let scale = alloc::vec![1.0; n * padded / BLOCK];
@@ -145,7 +151,12 @@ fn integer_products_agree_to_the_bit() {
                 };
                 let expected = run(&scalar::KERNELS);
                 for kernels in others() {
-                    assert_eq!(run(kernels), expected, "{} {format:?} k {k} n {n} rows {rows}", kernels.name());
+                    assert_eq!(
+                        run(kernels),
+                        expected,
+                        "{} {format:?} k {k} n {n} rows {rows}",
+                        kernels.name()
+                    );
                 }
             }
         }
@@ -168,8 +179,11 @@ fn products_with_real_scales_agree() {
                         if format.is_quantized() {
                             let padded = format.padded(k);
                             let blocks = n * padded / BLOCK;
-                            let (mut q, mut scale, mut sum) =
-                                (alloc::vec![0; n * padded], alloc::vec![0.0; blocks], alloc::vec![0.0; blocks]);
+                            let (mut q, mut scale, mut sum) = (
+                                alloc::vec![0; n * padded],
+                                alloc::vec![0.0; blocks],
+                                alloc::vec![0.0; blocks],
+                            );
                             for t in 0..n {
                                 let b = t * padded / BLOCK..(t + 1) * padded / BLOCK;
                                 kernels.quantize(
@@ -223,7 +237,12 @@ fn attention_agrees() {
                 };
                 let expected = run(&scalar::KERNELS);
                 for k in others() {
-                    assert_close(&alloc::format!("{} d {d} n {n}", k.name()), &expected, &run(k), SUM_TOLERANCE);
+                    assert_close(
+                        &alloc::format!("{} d {d} n {n}", k.name()),
+                        &expected,
+                        &run(k),
+                        SUM_TOLERANCE,
+                    );
                 }
             }
         }

@@ -94,13 +94,7 @@ impl Gemm {
     }
 
     /// `out[t][r] = dot(w[r], x[t])`; `buffer` is [`Gemm::buffer_len`] floats.
-    pub(super) fn gemm(
-        &mut self,
-        w: &WeightRows<'_>,
-        x: &[f32],
-        out: &mut TileMut<'_>,
-        buffer: &mut [f32],
-    ) {
+    pub(super) fn gemm(&mut self, w: &WeightRows<'_>, x: &[f32], out: &mut TileMut<'_>, buffer: &mut [f32]) {
         let c = choice();
         let k = w.k();
         let (lanes, panel_len) = (c.activations.r, c.activations.single_panel_len(k));
@@ -243,7 +237,9 @@ mod tests {
     fn upper_halves_in_use() -> bool {
         let low: u32;
         // SAFETY: the test checked with CPUID that XGETBV with ECX = 1 exists; it only writes EAX and EDX.
-        unsafe { core::arch::asm!("xgetbv", in("ecx") 1, out("eax") low, out("edx") _, options(nomem, nostack)) };
+        unsafe {
+            core::arch::asm!("xgetbv", in("ecx") 1, out("eax") low, out("edx") _, options(nomem, nostack))
+        };
         // XINUSE; bit 2 is the upper halves of the vector registers.
         low & 4 != 0
     }

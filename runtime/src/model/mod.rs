@@ -103,8 +103,7 @@ impl Model {
         let name = file.text("general.name").unwrap_or("unnamed").to_string();
         let tokenizer = Tokenizer::from_container(&file)?;
         if tokenizer.len() != config.text.n_vocab {
-            let reason =
-                format!("{} pieces for {} embedding rows", tokenizer.len(), config.text.n_vocab);
+            let reason = format!("{} pieces for {} embedding rows", tokenizer.len(), config.text.n_vocab);
             return Err(ModelError::Config { reason }.into());
         }
         let mut found: BTreeMap<String, TensorInfo> =
@@ -193,9 +192,8 @@ fn check_tensor(role: &TensorRole, found: &TensorInfo, file: &[u8]) -> Result<()
 fn check_shared_inputs(config: &Config, tensors: &BTreeMap<String, Tensor>) -> Result<(), ModelError> {
     let vision = (0..config.vision.n_layers)
         .map(|i| ["attn_q", "attn_k", "attn_v"].map(|w| format!("{}.weight", names::vision(i, w))).to_vec());
-    let decoder = (0..config.text.n_layers).flat_map(|i| {
-        [vec_of(i, &["attn_q", "attn_k", "attn_v"]), vec_of(i, &["ffn_gate", "ffn_up"])]
-    });
+    let decoder = (0..config.text.n_layers)
+        .flat_map(|i| [vec_of(i, &["attn_q", "attn_k", "attn_v"]), vec_of(i, &["ffn_gate", "ffn_up"])]);
     for group in vision.chain(decoder) {
         let first = &tensors[&group[0]].info;
         for other in &group[1..] {
@@ -203,7 +201,11 @@ fn check_shared_inputs(config: &Config, tensors: &BTreeMap<String, Tensor>) -> R
             if other.format.is_quantized() != first.format.is_quantized() {
                 return Err(ModelError::Tensor {
                     name: other.name.clone(),
-                    expected: format!("integer blocks or floats as \"{}\", {}", first.name, first.format.name()),
+                    expected: format!(
+                        "integer blocks or floats as \"{}\", {}",
+                        first.name,
+                        first.format.name()
+                    ),
                     found: other.format.name().to_string(),
                 });
             }

@@ -99,11 +99,9 @@ pub fn all(c: &Config) -> Vec<TensorRole> {
             list.add(decoder(i, name), vec![k, rows], Part::Decoder, Usage::Matrix);
         }
         list.decoder_norm(decoder(i, "ffn_norm"), t.d_model);
-        for (name, k, rows) in [
-            ("ffn_gate", t.d_model, t.d_ff),
-            ("ffn_up", t.d_model, t.d_ff),
-            ("ffn_down", t.d_ff, t.d_model),
-        ] {
+        for (name, k, rows) in
+            [("ffn_gate", t.d_model, t.d_ff), ("ffn_up", t.d_model, t.d_ff), ("ffn_down", t.d_ff, t.d_model)]
+        {
             list.add(decoder(i, name), vec![k, rows], Part::Decoder, Usage::Matrix);
         }
     }

@@ -1,8 +1,8 @@
 //! Matrix times activations: `out[t] = W x[t] + b`.
 
 use super::Exec;
-use crate::kernels::{QuantizedRows, TileMut, WeightRows};
 use crate::format::block::BLOCK;
+use crate::kernels::{QuantizedRows, TileMut, WeightRows};
 use crate::memory::{Carver, Region};
 use crate::threads::partition::take;
 
@@ -99,7 +99,13 @@ pub fn linear(exec: &mut Exec, w: &Matrix<'_>, input: &Input<'_>, out: &mut [f32
             match (&input.quantized, weights.format().is_quantized()) {
                 (Some(x), true) => kernels.gemm_quantized(&weights, x, &mut tile),
                 (None, false) => {
-                    kernels.gemm_float(&weights, input.x, &mut tile, &mut worker.float, &mut worker.float_buffer);
+                    kernels.gemm_float(
+                        &weights,
+                        input.x,
+                        &mut tile,
+                        &mut worker.float,
+                        &mut worker.float_buffer,
+                    );
                 }
                 _ => unreachable!("matrices that share an input are stored alike: `Model` checks it"),
             }

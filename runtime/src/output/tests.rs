@@ -66,10 +66,7 @@ fn answers_are_read_as_the_reference_reads_them() {
             "1 2 3 4 5 ▁cat ; 1 2 3 4 ▁dog",
             "dog@2,1,4,3 | [<loc0001><loc0002><loc0003><loc0004><loc0005> cat;] 5 location tokens, a box has 4",
         ),
-        (
-            "3 2 1 4 ▁cat",
-            "[<loc0003><loc0002><loc0001><loc0004> cat] the box has no area",
-        ),
+        ("3 2 1 4 ▁cat", "[<loc0003><loc0002><loc0001><loc0004> cat] the box has no area"),
         (
             "1 2 3 4 s9 ▁cat",
             "cat@2,1,4,3 | [<loc0001><loc0002><loc0003><loc0004><seg009> cat] 1 segment tokens, a mask has 16",

@@ -112,7 +112,8 @@ impl Team {
             // because it waits for all of them below. No worker is busy now, so nobody reads `work`.
             #[allow(clippy::disallowed_methods)]
             unsafe {
-                let job = core::mem::transmute::<*const (dyn Fn(usize) + Sync), *const (dyn Fn(usize) + Sync)>(job);
+                let job =
+                    core::mem::transmute::<*const (dyn Fn(usize) + Sync), *const (dyn Fn(usize) + Sync)>(job);
                 *self.shared.work.get() = Some(Work { job, caller: thread::current() });
             }
             self.shared.busy.store(self.workers.len(), Ordering::Relaxed);

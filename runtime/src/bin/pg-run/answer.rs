@@ -1,9 +1,9 @@
 //! `caption`, `detect`, `ask`, `ocr`, `prompt`: one answer a picture.
 
 use crate::args::{Answer, Args};
-use crate::picture::{self, Picture};
 use crate::report::{self, Report};
-use crate::{Failure, Outcome, annotate, open_session};
+use crate::{Failure, Outcome, open_session};
+use pg_runtime::pictures::{self, Label, Picture};
 use pg_runtime::{Model, Prompt, Session};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -38,13 +38,14 @@ fn one(
     prompt: &Prompt,
     image: &Path,
 ) -> Result<bool, Failure> {
-    let picture = picture::load(image)?;
+    let picture = pictures::load(image).map_err(|e| e.to_string())?;
     let frame = picture.frame();
     let answer = session.run(&frame, prompt).map_err(|e| format!("{}: {e}", image.display()))?;
     if let Some(out) = &request.annotate {
         draw(&picture, &answer, &place(out, image, request.images.len())?)?;
     }
-    let report = Report { task: request.task, prompt: &request.prompt, image, picture: &picture, answer: &answer };
+    let report =
+        Report { task: request.task, prompt: &request.prompt, image, picture: &picture, answer: &answer };
     let mut out = io::stdout().lock();
     if args.json {
         writeln!(out, "{}", report::json(&report))?;
@@ -57,16 +58,12 @@ fn one(
 
 fn draw(picture: &Picture, answer: &pg_runtime::Answer<'_>, out: &Path) -> Result<(), String> {
     let (width, height) = (picture.width(), picture.height());
-    let labels: Vec<annotate::Label<'_>> = answer
+    let labels: Vec<Label<'_>> = answer
         .objects()
         .iter()
-        .map(|o| annotate::Label {
-            text: answer.label(o),
-            box_px: o.bbox.pixels(width, height),
-            score: Some(o.score),
-        })
+        .map(|o| Label { text: answer.label(o), box_px: o.bbox.pixels(width, height), score: Some(o.score) })
         .collect();
-    annotate::draw(picture, &labels, out)
+    pictures::draw(picture, &labels, out).map_err(|e| e.to_string())
 }
 
 /// Where the annotated copy of `image` goes: the file `out`, or a file of the picture's name in the folder `out`.

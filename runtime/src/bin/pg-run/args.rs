@@ -132,7 +132,8 @@ impl Raw {
             "ocr" => Command::Answer(self.answer("ocr", Some("ocr".into()))?),
             "detect" => {
                 let mut answer = self.answer("detect", None)?;
-                let names: Vec<&str> = answer.prompt.split(';').map(str::trim).filter(|n| !n.is_empty()).collect();
+                let names: Vec<&str> =
+                    answer.prompt.split(';').map(str::trim).filter(|n| !n.is_empty()).collect();
                 if names.is_empty() {
                     return Err("detect: no object named; try \"cat ; dog\"".into());
                 }
@@ -187,12 +188,15 @@ impl Raw {
             }
         };
         if images.is_empty() {
-            return Err(usage(format!("{task}: expected a picture{}", match task {
-                "detect" => " and what to find in it",
-                "ask" => " and a question",
-                "prompt" => " and a prompt",
-                _ => "",
-            })));
+            return Err(usage(format!(
+                "{task}: expected a picture{}",
+                match task {
+                    "detect" => " and what to find in it",
+                    "ask" => " and a question",
+                    "prompt" => " and a prompt",
+                    _ => "",
+                }
+            )));
         }
         Ok(Answer { task, images, prompt, annotate: self.annotate.clone() })
     }
@@ -224,7 +228,11 @@ impl Raw {
 
     fn refuse_foreign_options(&self, command: &Command) -> Result<(), String> {
         let trace = matches!(command, Command::Trace(_));
-        let given = [("--prompt", self.prompt.is_some()), ("--force", self.force.is_some()), ("--out", self.out.is_some())];
+        let given = [
+            ("--prompt", self.prompt.is_some()),
+            ("--force", self.force.is_some()),
+            ("--out", self.out.is_some()),
+        ];
         if let Some((option, _)) = given.iter().find(|(_, given)| *given && !trace) {
             return Err(usage(format!("{option} belongs to trace")));
         }

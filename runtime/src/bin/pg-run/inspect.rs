@@ -22,7 +22,8 @@ pub(crate) fn run(args: &Args, model: &Model) -> Result<Outcome, Failure> {
     if args.json {
         let formats: BTreeMap<_, _> =
             formats.iter().map(|(f, (n, bytes))| (*f, json!({ "tensors": n, "bytes": bytes }))).collect();
-        let regions: Vec<_> = plan.regions.iter().map(|r| json!({ "name": r.name, "bytes": r.bytes })).collect();
+        let regions: Vec<_> =
+            plan.regions.iter().map(|r| json!({ "name": r.name, "bytes": r.bytes })).collect();
         let description = json!({
             "v": 1,
             "name": model.name(),

@@ -2,11 +2,9 @@
 //!
 //! Exit codes: 0 done, 1 `detect` found nothing, 2 an error (message on standard error).
 
-mod annotate;
 mod answer;
 mod args;
 mod inspect;
-mod picture;
 mod report;
 mod trace;
 

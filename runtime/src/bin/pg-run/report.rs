@@ -1,7 +1,7 @@
 //! An answer as JSON for programs, or as text for people.
 
-use crate::picture::Picture;
 use pg_runtime::Answer;
+use pg_runtime::pictures::Picture;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::Path;

@@ -7,8 +7,9 @@
 //! value of its `step_logits`.
 
 use crate::args::{Args, Trace};
-use crate::{Failure, Outcome, open_session, picture};
+use crate::{Failure, Outcome, open_session};
 use pg_runtime::imaging::patches_to_chw;
+use pg_runtime::pictures;
 use pg_runtime::platform::files::write_whole;
 use pg_runtime::probe::{Probe, Tap};
 use pg_runtime::{Model, TokenId, sampler};
@@ -19,11 +20,15 @@ use std::io::{self, Write};
 
 pub(crate) fn run(args: &Args, model: &Model, request: &Trace) -> Result<Outcome, Failure> {
     let mut session = open_session(args, model)?;
-    let picture = picture::load(&request.image)?;
+    let picture = pictures::load(&request.image).map_err(|e| e.to_string())?;
     let at = |e: pg_runtime::error::InputError| format!("{}: {e}", request.image.display());
     let frame = picture.frame();
     let prompt = session.prompt(&request.prompt).map_err(|e| e.to_string())?;
-    let mut record = Record { side: model.config().vision.image_size, patch: model.config().vision.patch_size, ..Record::default() };
+    let mut record = Record {
+        side: model.config().vision.image_size,
+        patch: model.config().vision.patch_size,
+        ..Record::default()
+    };
     session.trace(&frame, &prompt, request.force.as_deref(), &mut record).map_err(at)?;
 
     let n_vocab = model.config().text.n_vocab;
@@ -42,7 +47,8 @@ pub(crate) fn run(args: &Args, model: &Model, request: &Trace) -> Result<Outcome
     record.tensors.push(Tensor::ids("input_ids", n_prefix, ids));
     record.tensors.push(Tensor::ids("generated", steps, generated.into_iter()));
 
-    let bytes = serialize(record.tensors.iter().map(|t| (t.name.as_str(), t)), None).map_err(|e| e.to_string())?;
+    let bytes =
+        serialize(record.tensors.iter().map(|t| (t.name.as_str(), t)), None).map_err(|e| e.to_string())?;
     write_whole(&request.out, &bytes).map_err(|e| format!("{}: {e}", request.out.display()))?;
     if !args.json {
         writeln!(io::stdout(), "{}: {} tensors, {steps} steps", request.out.display(), record.tensors.len())?;

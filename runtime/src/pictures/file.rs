@@ -1,4 +1,4 @@
-//! A picture file to pixels: what `pg-run` shows the model and draws on.
+//! A picture file to pixels: what programs show the model and draw on.
 //!
 //! In: a path to a PNG, JPEG, BMP, PNM or WebP file. Out: a [`Picture`] of `Gray8` or `Rgb8`. The header is checked
 //! against the caps below before anything of the picture's size is allocated. Colours become what Pillow's
@@ -6,9 +6,13 @@
 //! pictures are scaled to 8 bits and rounded by the `image` crate. EXIF orientation and colour profiles are ignored,
 //! as the reference processor does. Of an animation, the first picture counts.
 
+use crate::error::Error;
+use crate::imaging::{Frame, MAX_SIDE, PixelFormat};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use image::error::{ImageError, LimitErrorKind};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
-use pg_runtime::imaging::{Frame, MAX_SIDE, PixelFormat};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, ErrorKind, Seek};
 use std::path::Path;
@@ -26,7 +30,7 @@ const DAMAGED: &str = "the file is damaged or incomplete: copy or export it agai
 
 /// Pixels of a picture file, rows without padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Picture {
+pub struct Picture {
     width: u32,
     height: u32,
     format: PixelFormat,
@@ -35,35 +39,38 @@ pub(crate) struct Picture {
 
 impl Picture {
     /// Pixels per row.
-    pub(crate) fn width(&self) -> u32 {
+    pub fn width(&self) -> u32 {
         self.width
     }
 
     /// Number of rows.
-    pub(crate) fn height(&self) -> u32 {
+    pub fn height(&self) -> u32 {
         self.height
     }
 
     /// `Gray8` or `Rgb8`.
-    pub(crate) fn format(&self) -> PixelFormat {
+    pub fn format(&self) -> PixelFormat {
         self.format
     }
 
     /// `[height, width, format.bytes()]`
-    pub(crate) fn data(&self) -> &[u8] {
+    pub fn data(&self) -> &[u8] {
         &self.data
     }
 
     /// The picture as the runtime takes it.
-    pub(crate) fn frame(&self) -> Frame<'_> {
+    pub fn frame(&self) -> Frame<'_> {
         Frame::new(&self.data, self.width as usize, self.height as usize, self.format)
             .expect("`load` checked the sides and the decoder gave all pixels")
     }
 }
 
-/// Reads a picture file. The message of an error names the file, what is wrong and what to do.
-pub(crate) fn load(path: &Path) -> Result<Picture, String> {
-    read(path).map_err(|reason| format!("{}: {reason}", path.display()))
+/// Reads a picture file.
+///
+/// # Errors
+/// [`Error::Io`] names the file, what is wrong with it and what to do.
+pub fn load(path: &Path) -> Result<Picture, Error> {
+    read(path).map_err(|reason| Error::Io { path: path.display().to_string(), reason })
 }
 
 fn read(path: &Path) -> Result<Picture, String> {
@@ -151,7 +158,7 @@ fn explain(error: ImageError) -> String {
 /// components (CMYK or YCCK), whose inks cannot be told from RGB without a colour profile.
 ///
 /// Walks the segments (ITU T.81, annex B): inside entropy-coded data every 0xff is followed by 0 or a restart marker,
-/// so the search for the next marker passes over it.
+/// so the search for the next marker passes over it. Damage inside that data stays unnoticed: the decoder is tolerant.
 fn check_jpeg(data: &[u8]) -> Result<(), String> {
     let early = || format!("ends before the picture is complete; {DAMAGED}");
     let mut scanned = false;
