@@ -9,7 +9,7 @@ use crate::ops::{Activations, Exec, Matrix, linear};
 use crate::probe::{Probe, Tap};
 use crate::tokenizer::TokenId;
 
-/// Writes the whole prefix to `out`, [n_image + prompt.len(), d_model].
+/// Writes the whole prefix to `out`, `[n_image + prompt.len(), d_model]`.
 #[allow(clippy::too_many_arguments)]
 pub fn assemble(
     c: &TextConfig,
@@ -31,7 +31,7 @@ pub fn assemble(
     }
 }
 
-/// The scaled embedding of one token; `out` is [d_model].
+/// The scaled embedding of one token; `out` is `[d_model]`.
 pub fn embed(c: &TextConfig, w: &DecoderWeights<'_>, id: TokenId, out: &mut [f32]) {
     let table = &w.embedding.weights;
     block::dequantize_row(table.format(), table.row(id as usize), out);

@@ -15,17 +15,17 @@ const MLP_CHUNK: usize = 256;
 /// Every array between two steps.
 #[derive(Debug)]
 pub struct VisionBuffers {
-    /// [n, 3 * patch * patch]: the input, in (channel, y, x) order.
+    /// `[n, 3 * patch * patch]`: the input, in (channel, y, x) order.
     pub patches: Region<f32>,
-    /// [n, d_model]: the residual stream, at the end the output.
+    /// `[n, d_model]`: the residual stream, at the end the output.
     x: Region<f32>,
-    /// [n, d_model]
+    /// `[n, d_model]`
     normed: Region<f32>,
-    /// [n, d_model] each
+    /// `[n, d_model]` each
     qkv: [Region<f32>; 3],
-    /// [n, d_model]: attention's result, or what is added to the residual stream.
+    /// `[n, d_model]`: attention's result, or what is added to the residual stream.
     branch: Region<f32>,
-    /// [MLP_CHUNK, d_ff]
+    /// `[MLP_CHUNK, d_ff]`
     hidden: Region<f32>,
 }
 
@@ -56,7 +56,7 @@ impl VisionBuffers {
     }
 }
 
-/// Turns `b.patches` into image tokens, [n, d_model].
+/// Turns `b.patches` into image tokens, `[n, d_model]`.
 pub fn encode<'b>(
     c: &VisionConfig,
     w: &VisionWeights<'_>,

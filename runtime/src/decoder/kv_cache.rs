@@ -14,7 +14,7 @@ pub enum KvPrecision {
     F16,
 }
 
-/// The cache: [n_layers, n_positions, n_kv_heads * d_head], keys and values apart.
+/// The cache: `[n_layers, n_positions, n_kv_heads * d_head]`, keys and values apart.
 #[derive(Debug)]
 pub struct KvCache {
     store: Store,
@@ -51,7 +51,7 @@ impl KvCache {
         KvCache { store, n_positions, width }
     }
 
-    /// Keeps keys and values, [n, width], at positions from `first` on.
+    /// Keeps keys and values, `[n, width]`, at positions from `first` on.
     pub fn put(&mut self, kernels: &Kernels, layer: usize, first: usize, k: &[f32], v: &[f32]) {
         let start = (layer * self.n_positions + first) * self.width;
         let at = start..start + k.len();

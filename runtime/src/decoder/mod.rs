@@ -22,25 +22,25 @@ const MLP_CHUNK: usize = 256;
 /// Everything that changes during a run.
 #[derive(Debug)]
 pub struct DecoderState {
-    /// [n, d_model]: the residual stream; the prefix is written here.
+    /// `[n, d_model]`: the residual stream; the prefix is written here.
     pub x: Region<f32>,
-    /// [n, d_model]
+    /// `[n, d_model]`
     normed: Region<f32>,
-    /// [n, n_heads * d_head]
+    /// `[n, n_heads * d_head]`
     q: Region<f32>,
-    /// [n, n_kv_heads * d_head]
+    /// `[n, n_kv_heads * d_head]`
     k: Region<f32>,
-    /// [n, n_kv_heads * d_head]
+    /// `[n, n_kv_heads * d_head]`
     v: Region<f32>,
-    /// [n, n_heads * d_head]
+    /// `[n, n_heads * d_head]`
     attended: Region<f32>,
-    /// [n, d_model]: what is added to the residual stream.
+    /// `[n, d_model]`: what is added to the residual stream.
     branch: Region<f32>,
-    /// [MLP_CHUNK, d_ff]
+    /// `[MLP_CHUNK, d_ff]`
     gate: Region<f32>,
-    /// [MLP_CHUNK, d_ff]
+    /// `[MLP_CHUNK, d_ff]`
     up: Region<f32>,
-    /// [n_vocab]
+    /// `[n_vocab]`
     logits: Region<f32>,
     cache: KvCache,
     rope: Rope,

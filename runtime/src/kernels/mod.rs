@@ -5,11 +5,13 @@
 //! checks its lengths and then makes one unsafe call.
 //!
 //! `scalar` is the specification. All other tables are compared with it on every length, tail and alignment:
-//! integer products to the bit, floats within the tolerances named in [`tests`].
+//! integer products to the bit, floats within the tolerances named in its tests.
 //!
 //! Not here: allocation, threads, tensor names, model sizes.
 
 #![allow(unsafe_code)]
+// Unaligned views of file bytes and a thread's columns of an output: each behind a checked helper.
+#![allow(clippy::disallowed_methods)]
 
 mod operands;
 mod scalar;
@@ -41,6 +43,7 @@ pub struct Kernels {
 
 /// One entry per operation. All functions are `unsafe` because they may need instructions that only the
 /// checks around [`Kernels`] guarantee, and because they trust the lengths checked by its methods.
+#[allow(clippy::type_complexity)] // one signature a line reads better than fourteen aliases
 struct Table {
     quantize: unsafe fn(&[f32], &mut [i8], &mut [f32], &mut [f32]),
     gemm_q8: unsafe fn(&WeightRows<'_>, &QuantizedRows<'_>, &mut TileMut<'_>),
@@ -123,7 +126,7 @@ impl Kernels {
         unsafe { (self.table.quantize)(x, q, scale, sum) }
     }
 
-    /// `out[t][r] = dot(weights[r], x[t])` for quantized weights and activations.
+    /// `out[t]`[r]` = dot(weights[r], x[t])` for quantized weights and activations.
     pub fn gemm_quantized(&self, w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
         assert_eq!((out.n_rows(), out.n_cols()), (x.n(), w.rows()), "tile");
         assert_eq!(x.k_padded(), w.format().padded(w.k()), "row length");
@@ -137,7 +140,7 @@ impl Kernels {
         unsafe { f(w, x, out) }
     }
 
-    /// `out[t][r] = dot(weights[r], x[t])` for float weights; `x` is [n, k] without gaps.
+    /// `out[t]`[r]` = dot(weights[r], x[t])` for float weights; `x` is `[n, k]` without gaps.
     pub fn gemm_float(
         &self,
         w: &WeightRows<'_>,

@@ -108,7 +108,7 @@ pub struct TileMut<'a> {
 unsafe impl Send for TileMut<'_> {}
 
 impl<'a> TileMut<'a> {
-    /// All of `out`: [n_rows, n_cols] without gaps.
+    /// All of `out`: `[n_rows, n_cols]` without gaps.
     ///
     /// # Panics
     /// If `out` has another length.

@@ -1,7 +1,7 @@
 //! Float matrix products by tract-linalg: the one place that calls it.
 //!
 //! Used for f32 and f16 weights with more than one row of activations. tract's kernel wants both operands in
-//! panels: [k][lanes]. We lay them out ourselves in a buffer that the memory plan owns, and hand tract borrowed
+//! panels: `[k]``[lanes]`. We lay them out ourselves in a buffer that the memory plan owns, and hand tract borrowed
 //! panels, so nothing is allocated after set-up.
 //!
 //! Three traps are dealt with here and nowhere else (measured with tract 0.23.9):
@@ -54,7 +54,7 @@ fn choice() -> &'static Choice {
             f.downcast_ref::<PackedFormat>().expect("plain f32 kernels read plain panels").clone()
         };
         let (weights, activations) = (panels(&**a), panels(&**b));
-        assert!(ALIGNMENT % weights.alignment() == 0 && ALIGNMENT % activations.alignment() == 0);
+        assert!([&weights, &activations].iter().all(|f| ALIGNMENT.is_multiple_of(f.alignment())));
         let fact = PackedExoticFact { format: Box::new(weights.clone()), mn: 0.to_dim(), k: 0 };
         Choice { kernel, packing, weights, activations, fact }
     })
@@ -68,7 +68,7 @@ pub(super) fn kernel_name() -> &'static str {
 /// One thread's state.
 pub(super) struct Gemm {
     scratch: Box<dyn ScratchSpace>,
-    /// [CHUNK, panel lanes]: where the kernel stores before the result is copied to its place.
+    /// `[CHUNK, panel lanes]`: where the kernel stores before the result is copied to its place.
     stage: Tensor,
 }
 
@@ -93,7 +93,7 @@ impl Gemm {
         ALIGNMENT / size_of::<f32>() + c.weights.single_panel_len(k) + c.activations.len(k, CHUNK) + k
     }
 
-    /// `out[t][r] = dot(w[r], x[t])`; `buffer` is [`Gemm::buffer_len`] floats.
+    /// `out[t]`[r]` = dot(w[r], x[t])`; `buffer` is [`Gemm::buffer_len`] floats.
     pub(super) fn gemm(&mut self, w: &WeightRows<'_>, x: &[f32], out: &mut TileMut<'_>, buffer: &mut [f32]) {
         let c = choice();
         let k = w.k();
@@ -125,7 +125,7 @@ impl Gemm {
         }
     }
 
-    /// One panel of weights times up to `CHUNK` activations: [CHUNK, lanes] products.
+    /// One panel of weights times up to `CHUNK` activations: `[CHUNK, lanes]` products.
     fn multiply(&mut self, a: &Panels, b: &Panels) -> &[f32] {
         let c = choice();
         assert!(a.mn <= c.weights.r && b.mn <= CHUNK);

@@ -19,9 +19,9 @@ pub struct Weights<'m> {
 /// SigLIP's weights.
 #[derive(Debug)]
 pub struct VisionWeights<'m> {
-    /// [d_model, 3 * patch * patch]
+    /// `[d_model, 3 * patch * patch]`
     pub patch_embedding: Matrix<'m>,
-    /// [n_patches, d_model]
+    /// `[n_patches, d_model]`
     pub position_embedding: &'m [f32],
     /// One entry per layer.
     pub layers: Vec<VisionLayer<'m>>,
@@ -34,58 +34,58 @@ pub struct VisionWeights<'m> {
 pub struct VisionLayer<'m> {
     /// Before attention.
     pub norm1: LayerNorm<'m>,
-    /// Queries, keys, values: [d_model, d_model] each.
+    /// Queries, keys, values: `[d_model, d_model]` each.
     pub qkv: [Matrix<'m>; 3],
-    /// [d_model, d_model]
+    /// `[d_model, d_model]`
     pub out: Matrix<'m>,
     /// Before the MLP.
     pub norm2: LayerNorm<'m>,
-    /// [d_ff, d_model]
+    /// `[d_ff, d_model]`
     pub up: Matrix<'m>,
-    /// [d_model, d_ff]
+    /// `[d_model, d_ff]`
     pub down: Matrix<'m>,
 }
 
 /// Weights of a LayerNorm.
 #[derive(Debug, Clone, Copy)]
 pub struct LayerNorm<'m> {
-    /// [d_model]
+    /// `[d_model]`
     pub weight: &'m [f32],
-    /// [d_model]
+    /// `[d_model]`
     pub bias: &'m [f32],
 }
 
 /// Gemma's weights. Norm weights are stored as `1 + w`.
 #[derive(Debug)]
 pub struct DecoderWeights<'m> {
-    /// [n_vocab, d_model]: token table and output head.
+    /// `[n_vocab, d_model]`: token table and output head.
     pub embedding: Matrix<'m>,
     /// One entry per layer.
     pub layers: Vec<DecoderLayer<'m>>,
-    /// [d_model]
+    /// `[d_model]`
     pub output_norm: &'m [f32],
 }
 
 /// Weights of one decoder layer.
 #[derive(Debug)]
 pub struct DecoderLayer<'m> {
-    /// [d_model]
+    /// `[d_model]`
     pub attn_norm: &'m [f32],
-    /// [n_heads * d_head, d_model]
+    /// `[n_heads * d_head, d_model]`
     pub q: Matrix<'m>,
-    /// [n_kv_heads * d_head, d_model]
+    /// `[n_kv_heads * d_head, d_model]`
     pub k: Matrix<'m>,
-    /// [n_kv_heads * d_head, d_model]
+    /// `[n_kv_heads * d_head, d_model]`
     pub v: Matrix<'m>,
-    /// [d_model, n_heads * d_head]
+    /// `[d_model, n_heads * d_head]`
     pub output: Matrix<'m>,
-    /// [d_model]
+    /// `[d_model]`
     pub ffn_norm: &'m [f32],
-    /// [d_ff, d_model]
+    /// `[d_ff, d_model]`
     pub gate: Matrix<'m>,
-    /// [d_ff, d_model]
+    /// `[d_ff, d_model]`
     pub up: Matrix<'m>,
-    /// [d_model, d_ff]
+    /// `[d_model, d_ff]`
     pub down: Matrix<'m>,
 }
 

@@ -12,9 +12,9 @@ const ROW_UNIT: usize = 16;
 /// A weight matrix with its bias.
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix<'m> {
-    /// [rows, k], as the file holds it.
+    /// `[rows, k]`, as the file holds it.
     pub weights: WeightRows<'m>,
-    /// [rows]
+    /// `[rows]`
     pub bias: Option<&'m [f32]>,
 }
 
@@ -28,11 +28,11 @@ impl Matrix<'_> {
 /// Room for activations in integer form, reused by all products.
 #[derive(Debug)]
 pub struct Activations {
-    /// [n, k padded to blocks]
+    /// `[n, k padded to blocks]`
     q: Region<i8>,
-    /// [n, blocks]
+    /// `[n, blocks]`
     scale: Region<f32>,
-    /// [n, blocks]
+    /// `[n, blocks]`
     sum: Region<f32>,
 }
 
@@ -54,7 +54,7 @@ impl Activations {
         }
     }
 
-    /// Prepares `x`, [n, k], for `first` and for all other matrices of the same row length and kind: quantized
+    /// Prepares `x`, `[n, k]`, for `first` and for all other matrices of the same row length and kind: quantized
     /// once, however many matrices it meets.
     pub fn input<'a>(&'a mut self, exec: &mut Exec, x: &'a [f32], first: &Matrix<'_>) -> Input<'a> {
         let k = first.weights.k();
@@ -83,7 +83,7 @@ impl Activations {
     }
 }
 
-/// `out[t] = W x[t] + b`; `out` is [n, rows].
+/// `out[t] = W x[t] + b`; `out` is `[n, rows]`.
 pub fn linear(exec: &mut Exec, w: &Matrix<'_>, input: &Input<'_>, out: &mut [f32]) {
     let mut rest = Some(TileMut::new(&mut out[..input.n * w.rows()], input.n, w.rows()));
     exec.share(

@@ -28,7 +28,7 @@ pub struct Exec {
 /// One member's private scratch memory.
 #[derive(Debug)]
 pub struct Worker {
-    /// [n_keys]: attention scores of one query.
+    /// `[n_keys]`: attention scores of one query.
     pub scores: Region<f32>,
     /// Tools and packed operands of float products.
     pub float: FloatWork,
@@ -70,7 +70,7 @@ impl Exec {
 
     /// Number of threads.
     pub fn threads(&self) -> usize {
-        self.team.len()
+        self.team.size()
     }
 
     /// Shares `n` items among the members in multiples of `unit`. `cut` is asked for each share's part, in order;
@@ -99,7 +99,7 @@ impl Exec {
         });
     }
 
-    /// Runs `job(kernels, t, row)` for every row of `out`, which is [n, width].
+    /// Runs `job(kernels, t, row)` for every row of `out`, which is `[n, width]`.
     pub fn rows(
         &mut self,
         out: &mut [f32],
@@ -120,7 +120,7 @@ impl Exec {
         );
     }
 
-    /// `x += y`, both [n, width].
+    /// `x += y`, both `[n, width]`.
     pub fn add(&mut self, x: &mut [f32], y: &[f32], width: usize) {
         self.rows(x, width, |kernels, t, row| kernels.add(row, &y[t * width..][..width]));
     }

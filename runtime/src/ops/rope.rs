@@ -6,9 +6,9 @@ use crate::memory::{Carver, Region};
 /// Cosines and sines of all positions of a session.
 #[derive(Debug)]
 pub struct Rope {
-    /// [n_positions, d_head / 2]
+    /// `[n_positions, d_head / 2]`
     cos: Region<f32>,
-    /// [n_positions, d_head / 2]
+    /// `[n_positions, d_head / 2]`
     sin: Region<f32>,
     half: usize,
 }
@@ -36,7 +36,7 @@ impl Rope {
         }
     }
 
-    /// Turns every head of `x`, [n, width], whose rows stand at positions from `first` on.
+    /// Turns every head of `x`, `[n, width]`, whose rows stand at positions from `first` on.
     pub fn apply(&self, exec: &mut Exec, x: &mut [f32], width: usize, first: usize) {
         exec.rows(x, width, |kernels, t, row| {
             let at = (first + t) * self.half..(first + t + 1) * self.half;

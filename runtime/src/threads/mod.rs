@@ -30,7 +30,7 @@ impl Team {
     }
 
     /// Number of members.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         1
     }
 

@@ -29,7 +29,7 @@ mod tests {
                     for i in 0..parts {
                         let s = share(n, parts, unit, i);
                         assert_eq!(s.start, next);
-                        assert!(s.start % unit == 0 || s.start == n);
+                        assert!(s.start.is_multiple_of(unit) || s.start == n);
                         next = s.end;
                     }
                     assert_eq!(next, n);

@@ -75,7 +75,7 @@ impl Team {
     }
 
     /// Number of members.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.workers.len() + 1
     }
 
@@ -93,7 +93,7 @@ impl Team {
             }
         }
 
-        assert!(parts.len() <= self.len(), "{} parts for {} members", parts.len(), self.len());
+        assert!(parts.len() <= self.size(), "{} parts for {} members", parts.len(), self.size());
         let n = parts.len();
         let first = Parts(parts.as_mut_ptr());
         self.run(&|member| {

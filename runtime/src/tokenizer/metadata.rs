@@ -159,7 +159,7 @@ mod tests {
     fn files_that_contradict_themselves_are_refused() {
         let pieces = pieces();
         let good = file(&pieces, pieces.len());
-        let refused = |file: &[u8]| read(file).err().expect("refused");
+        let refused = |file: &[u8]| read(file).expect_err("refused");
         assert!(refused(&file(&pieces, pieces.len() + 1)).contains("paligemma.vocab_size is"));
 
         // The same keys with another value each, found by the bytes of key and type.

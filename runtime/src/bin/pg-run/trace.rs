@@ -1,9 +1,9 @@
 //! `trace`: the result of every stage of one run, in a safetensors file.
 //!
-//! The run is the product's own; this file only looks at it. Names and shapes: `pixel_values` [3, H, W],
-//! `input_ids` [n], `vision_last_hidden` [n_img, d_vision], `image_features` [n_img, d_text], `hidden.<i>` [n, d_text]
-//! (input of decoder layer i; the last one after the final norm), `prefill_logits` [V], `step_logits` [steps, V],
-//! `generated` [steps]. With forced tokens, `generated` is what was fed; the best token of a step is the largest
+//! The run is the product's own; this file only looks at it. Names and shapes: `pixel_values` `[3, H, W]`,
+//! `input_ids` `[n]`, `vision_last_hidden` `[n_img, d_vision]`, `image_features` `[n_img, d_text]`, `hidden.<i>` `[n, d_text]`
+//! (input of decoder layer i; the last one after the final norm), `prefill_logits` `[V]`, `step_logits` `[steps, V]`,
+//! `generated` `[steps]`. With forced tokens, `generated` is what was fed; the best token of a step is the largest
 //! value of its `step_logits`.
 
 use crate::args::{Args, Trace};
@@ -62,7 +62,7 @@ struct Record {
     side: usize,
     patch: usize,
     tensors: Vec<Tensor>,
-    /// [steps, n_vocab]
+    /// `[steps, n_vocab]`
     logits: Vec<f32>,
 }
 

@@ -353,9 +353,9 @@ where
             let dots = unsafe { vector::dots::<F32x8, _, ROWS>(rows, x) };
             out[r..r + ROWS].copy_from_slice(&dots);
         }
-        for r in grouped..out.len() {
+        for (r, out) in out.iter_mut().enumerate().skip(grouped) {
             // SAFETY: as above.
-            [out[r]] = unsafe { vector::dots::<F32x8, _, 1>([Unaligned::<BYTES>::row(w.row(r))], x) };
+            [*out] = unsafe { vector::dots::<F32x8, _, 1>([Unaligned::<BYTES>::row(w.row(r))], x) };
         }
     }
 }
