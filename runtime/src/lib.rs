@@ -8,7 +8,7 @@
 //! let mut session = Session::new(&model, SessionOptions::default())?;
 //! let prompt = session.prompt("detect red circle")?;
 //!
-//! let pixels = vec!`[0; 640 * 480 * 3]`;
+//! let pixels = vec![0; 640 * 480 * 3];
 //! let frame = Frame::new(&pixels, 640, 480, PixelFormat::Rgb8)?;
 //! let answer = session.run(&frame, &prompt)?;
 //! println!("{}", answer.text());

@@ -126,7 +126,7 @@ impl Kernels {
         unsafe { (self.table.quantize)(x, q, scale, sum) }
     }
 
-    /// `out[t]`[r]` = dot(weights[r], x[t])` for quantized weights and activations.
+    /// `out[t][r] = dot(weights[r], x[t])` for quantized weights and activations.
     pub fn gemm_quantized(&self, w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
         assert_eq!((out.n_rows(), out.n_cols()), (x.n(), w.rows()), "tile");
         assert_eq!(x.k_padded(), w.format().padded(w.k()), "row length");
@@ -140,7 +140,7 @@ impl Kernels {
         unsafe { f(w, x, out) }
     }
 
-    /// `out[t]`[r]` = dot(weights[r], x[t])` for float weights; `x` is `[n, k]` without gaps.
+    /// `out[t][r] = dot(weights[r], x[t])` for float weights; `x` is `[n, k]` without gaps.
     pub fn gemm_float(
         &self,
         w: &WeightRows<'_>,

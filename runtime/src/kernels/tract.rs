@@ -93,7 +93,7 @@ impl Gemm {
         ALIGNMENT / size_of::<f32>() + c.weights.single_panel_len(k) + c.activations.len(k, CHUNK) + k
     }
 
-    /// `out[t]`[r]` = dot(w[r], x[t])`; `buffer` is [`Gemm::buffer_len`] floats.
+    /// `out[t][r] = dot(w[r], x[t])`; `buffer` is [`Gemm::buffer_len`] floats.
     pub(super) fn gemm(&mut self, w: &WeightRows<'_>, x: &[f32], out: &mut TileMut<'_>, buffer: &mut [f32]) {
         let c = choice();
         let k = w.k();

@@ -17,7 +17,7 @@ pub struct Heads {
     pub scale: f32,
 }
 
-/// `out[t]`[h]` = softmax(scale * q[t]`[h]` . keys) . values` over all keys: no mask. `q` and `out` are
+/// `out[t][h] = softmax(scale * q[t][h] . keys) . values` over all keys: no mask. `q` and `out` are
 /// `[n, heads.n * heads.d]`; `kv` gives the keys and values of a key/value head.
 pub fn attention<'a>(
     exec: &mut Exec,
