@@ -61,6 +61,18 @@ pub struct Prompt {
 }
 
 impl Prompt {
+    /// Makes a prompt out of text such as `caption en` or `detect cat ; dog`.
+    ///
+    /// The text and the newline after it are tokenized apart, as the reference does; newlines at the text's end are
+    /// dropped, because the model never saw two.
+    pub fn new(model: &Model, text: &str) -> Self {
+        let tokenizer = model.tokenizer();
+        let mut ids = alloc::vec![tokenizer.bos()];
+        ids.extend(tokenizer.encode(text.trim_end_matches('\n')));
+        ids.push(tokenizer.newline());
+        Prompt { ids }
+    }
+
     /// The tokens.
     pub fn ids(&self) -> &[TokenId] {
         &self.ids
@@ -222,28 +234,20 @@ impl<'m> Session<'m> {
         }
     }
 
-    /// Makes a prompt out of text such as `caption en` or `detect cat ; dog`.
-    ///
-    /// The text and the newline after it are tokenized apart, as the reference does; newlines at the text's end are
-    /// dropped, because the model never saw two.
+    /// [`Prompt::new`] for this session's model, refused if it is longer than the session was set up for.
     ///
     /// # Errors
     /// [`InputError::PromptTooLong`].
     pub fn prompt(&self, text: &str) -> Result<Prompt, InputError> {
-        let tokenizer = self.model.tokenizer();
-        let mut ids = alloc::vec![tokenizer.bos()];
-        ids.extend(tokenizer.encode(text.trim_end_matches('\n')));
-        ids.push(tokenizer.newline());
-        if ids.len() > self.options.max_prompt_tokens {
-            return Err(InputError::PromptTooLong { tokens: ids.len(), max: self.options.max_prompt_tokens });
-        }
-        Ok(Prompt { ids })
+        let prompt = Prompt::new(self.model, text);
+        self.check_prompt(&prompt)?;
+        Ok(prompt)
     }
 
     /// Answers `prompt` about `frame`.
     ///
     /// # Errors
-    /// [`InputError`] if the frame is larger than the session was set up for, or the prompt another model's.
+    /// [`InputError`] if frame or prompt are larger than the session was set up for, or the prompt another model's.
     pub fn run(&mut self, frame: &Frame<'_>, prompt: &Prompt) -> Result<Answer<'_>, InputError> {
         self.run_with(frame, prompt, |_| ControlFlow::Continue(()))
     }
@@ -285,7 +289,7 @@ impl<'m> Session<'m> {
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Answer<'_>, InputError> {
         let (config, w) = (self.model.config(), &self.weights);
-        self.check_tokens(&prompt.ids)?;
+        self.check_prompt(prompt)?;
         self.check_tokens(forced.unwrap_or_default())?;
         let Buffers { resize_ints, resize_bytes, vision, decoder, activations } = &mut self.buffers;
         let (exec, text) = (&mut self.exec, &config.text);
@@ -335,6 +339,14 @@ impl<'m> Session<'m> {
         self.collector.finish();
         timing.decode = clock.elapsed_ms();
         Ok(Answer { collected: &self.collector, timing })
+    }
+
+    fn check_prompt(&self, prompt: &Prompt) -> Result<(), InputError> {
+        let (tokens, max) = (prompt.ids.len(), self.options.max_prompt_tokens);
+        if tokens > max {
+            return Err(InputError::PromptTooLong { tokens, max });
+        }
+        self.check_tokens(&prompt.ids)
     }
 
     fn check_tokens(&self, ids: &[TokenId]) -> Result<(), InputError> {

@@ -9,8 +9,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 pub(crate) fn run(args: &Args, model: &Model, request: &Answer) -> Result<Outcome, Failure> {
-    let mut session = open_session(args, model)?;
-    let prompt = session.prompt(&request.prompt).map_err(|e| e.to_string())?;
+    let prompt = Prompt::new(model, &request.prompt);
+    let mut session = open_session(args, model, &prompt)?;
     let mut outcome = if request.task == "detect" { Outcome::FoundNothing } else { Outcome::Done };
     for image in &request.images {
         match one(args, request, &mut session, &prompt, image) {

@@ -9,7 +9,7 @@ mod report;
 mod trace;
 
 use args::{Args, Command};
-use pg_runtime::{Model, Session};
+use pg_runtime::{Model, Prompt, Session, SessionOptions};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -85,8 +85,10 @@ fn in_file(path: &std::path::Path, e: &pg_runtime::Error) -> String {
     }
 }
 
-fn open_session<'m>(args: &Args, model: &'m Model) -> Result<Session<'m>, Failure> {
-    Ok(Session::new(model, args.options.clone()).map_err(|e| e.to_string())?)
+/// A session with just the room that this prompt needs.
+fn open_session<'m>(args: &Args, model: &'m Model, prompt: &Prompt) -> Result<Session<'m>, Failure> {
+    let options = SessionOptions { max_prompt_tokens: prompt.ids().len(), ..args.options.clone() };
+    Ok(Session::new(model, options).map_err(|e| e.to_string())?)
 }
 
 fn tokenize(args: &Args, model: &Model, text: &str) -> Result<Outcome, Failure> {

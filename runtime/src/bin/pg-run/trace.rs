@@ -12,18 +12,18 @@ use pg_runtime::imaging::patches_to_chw;
 use pg_runtime::pictures;
 use pg_runtime::platform::files::write_whole;
 use pg_runtime::probe::{Probe, Tap};
-use pg_runtime::{Model, TokenId, sampler};
+use pg_runtime::{Model, Prompt, TokenId, sampler};
 use safetensors::Dtype;
 use safetensors::tensor::{View, serialize};
 use std::borrow::Cow;
 use std::io::{self, Write};
 
 pub(crate) fn run(args: &Args, model: &Model, request: &Trace) -> Result<Outcome, Failure> {
-    let mut session = open_session(args, model)?;
+    let prompt = Prompt::new(model, &request.prompt);
+    let mut session = open_session(args, model, &prompt)?;
     let picture = pictures::load(&request.image).map_err(|e| e.to_string())?;
     let at = |e: pg_runtime::error::InputError| format!("{}: {e}", request.image.display());
     let frame = picture.frame();
-    let prompt = session.prompt(&request.prompt).map_err(|e| e.to_string())?;
     let mut record = Record {
         side: model.config().vision.image_size,
         patch: model.config().vision.patch_size,
