@@ -186,7 +186,7 @@ impl<'m> Session<'m> {
         options: SessionOptions,
         memory: &'static mut [u8],
     ) -> Result<Self, Error> {
-        Self::build(model, options, |_| Block::borrow(memory))
+        Self::build(model, options, |_| Ok(Block::borrow(memory)))
     }
 
     /// The memory that a session would take, by region.
@@ -203,11 +203,11 @@ impl<'m> Session<'m> {
     fn build(
         model: &'m Model,
         options: SessionOptions,
-        block: impl FnOnce(usize) -> Block,
+        block: impl FnOnce(usize) -> Result<Block, SetupError>,
     ) -> Result<Self, Error> {
         let plan = Self::memory_plan(model, &options)?;
         let (kernels, preprocess) = check(model, &options)?;
-        let mut carver = Carver::cutting(block(plan.bytes()), &plan)?;
+        let mut carver = Carver::cutting(block(plan.bytes())?, &plan)?;
         let (mut buffers, workers) = carve(&mut carver, model, &options, kernels, &preprocess);
         buffers.decoder.set_up(&model.config().text);
         let mut session = Session {

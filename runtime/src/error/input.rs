@@ -121,6 +121,11 @@ pub enum SetupError {
         /// The longest that can be asked for.
         limit: usize,
     },
+    /// The allocator has not the memory that the plan needs.
+    OutOfMemory {
+        /// Bytes the plan needs.
+        needed: usize,
+    },
     /// The caller's buffer is too small for the memory plan.
     Memory {
         /// Bytes the plan needs.
@@ -150,6 +155,10 @@ impl fmt::Display for SetupError {
                 f,
                 "pictures of {size} x {size} pixels in patches of {patch}, from frames with sides up to {max_side}: \
                  use sides of 1 to {limit}, and patches that divide the picture"
+            ),
+            SetupError::OutOfMemory { needed } => write!(
+                f,
+                "the memory plan needs {needed} bytes, more than the system gives: ask for fewer tokens or free memory"
             ),
             SetupError::Memory { needed, found } => {
                 write!(f, "the memory plan needs {needed} bytes, the buffer has {found}")

@@ -1,8 +1,8 @@
 //! Float operations written once over a handful of vector operations; a file per instruction set supplies those
 //! and wraps each function for its CPU features. [`super::scalar`] is what they are compared with.
 //!
-//! Differences from the plain form: sums run in several lanes and are added at the end; `exp` is a polynomial
-//! (below 2 units in the last place on [-87, 88]); `gelu(x)` is `x / (1 + exp(-2 u))`, which equals
+//! Differences from the plain form: sums run in several lanes and are added at the end; `exp` is Cephes'
+//! polynomial on [-87, 88]; `gelu(x)` is `x / (1 + exp(-2 u))`, which equals
 //! `x / 2 * (1 + tanh(u))` and cannot leave its range on a saturating tail.
 //!
 //! Every function is unsafe for one reason: it must be inlined into a caller that has the vector's CPU features.

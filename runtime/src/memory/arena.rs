@@ -4,7 +4,7 @@
 
 use super::{Plan, PlannedRegion, REGION_ALIGNMENT};
 use crate::error::SetupError;
-use alloc::alloc::{alloc_zeroed, dealloc, handle_alloc_error};
+use alloc::alloc::{alloc_zeroed, dealloc};
 use alloc::sync::Arc;
 use core::alloc::Layout;
 use core::fmt;
@@ -47,17 +47,18 @@ impl fmt::Debug for Block {
 }
 
 impl Block {
-    fn layout(bytes: usize) -> Layout {
-        Layout::from_size_align(bytes.max(1), REGION_ALIGNMENT).expect("a plan fits the address space")
-    }
-
     /// Takes `bytes` from the allocator.
-    pub fn allocate(bytes: usize) -> Self {
-        let layout = Self::layout(bytes);
+    ///
+    /// # Errors
+    /// [`SetupError::OutOfMemory`] if it has not that many.
+    pub fn allocate(bytes: usize) -> Result<Self, SetupError> {
+        let layout = Layout::from_size_align(bytes.max(1), REGION_ALIGNMENT).ok();
         // SAFETY: the layout's size is not zero.
-        let first = unsafe { alloc_zeroed(layout) };
-        let Some(first) = NonNull::new(first) else { handle_alloc_error(layout) };
-        Block { first, bytes, owned: true }
+        let first = layout.and_then(|layout| NonNull::new(unsafe { alloc_zeroed(layout) }));
+        match first {
+            Some(first) => Ok(Block { first, bytes, owned: true }),
+            None => Err(SetupError::OutOfMemory { needed: bytes }),
+        }
     }
 
     /// Uses the caller's memory, which is set to zero.
@@ -72,8 +73,12 @@ impl Block {
 impl Drop for Block {
     fn drop(&mut self) {
         if self.owned {
-            // SAFETY: `allocate` got it with this layout, and no region is left: each keeps the block alive.
-            unsafe { dealloc(self.first.as_ptr(), Self::layout(self.bytes)) }
+            // SAFETY: `allocate` got it with this very layout, which was valid then; and no region is left, because
+            // each keeps the block alive.
+            unsafe {
+                let layout = Layout::from_size_align_unchecked(self.bytes.max(1), REGION_ALIGNMENT);
+                dealloc(self.first.as_ptr(), layout);
+            }
         }
     }
 }
@@ -178,7 +183,7 @@ mod tests {
         carve(&mut c);
         let plan = c.into_plan();
         assert_eq!(plan.bytes(), 3 * REGION_ALIGNMENT);
-        let mut c = Carver::cutting(Block::allocate(plan.bytes()), &plan).unwrap();
+        let mut c = Carver::cutting(Block::allocate(plan.bytes()).unwrap(), &plan).unwrap();
         let (mut a, mut b, z) = carve(&mut c);
         assert_eq!(c.into_plan(), plan);
         a.fill(255);
@@ -187,6 +192,13 @@ mod tests {
         assert_eq!(*b, [1.5; 5]);
         assert!(z.iter().all(|v| v.to_bits() == 0));
         assert_eq!(b.as_ptr() as usize % REGION_ALIGNMENT, 0);
+    }
+
+    #[test]
+    fn more_memory_than_there_is_is_refused() {
+        for bytes in [usize::MAX, isize::MAX as usize - REGION_ALIGNMENT] {
+            assert!(matches!(Block::allocate(bytes), Err(SetupError::OutOfMemory { .. })));
+        }
     }
 
     #[test]

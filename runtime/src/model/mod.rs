@@ -91,7 +91,7 @@ impl Model {
         let mut measure = Carver::measuring();
         let _ = measure.region::<u8>("model", file.len());
         let plan = measure.into_plan();
-        let mut copy = Carver::cutting(Block::allocate(plan.bytes()), &plan)?.region("model", file.len());
+        let mut copy = Carver::cutting(Block::allocate(plan.bytes())?, &plan)?.region("model", file.len());
         copy.copy_from_slice(file);
         Self::check(Data::Copied(copy))
     }
