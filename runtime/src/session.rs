@@ -215,7 +215,7 @@ impl<'m> Session<'m> {
             weights: Weights::of(model),
             plan,
             preprocess,
-            exec: Exec::new(kernels, workers),
+            exec: Exec::new(kernels, workers)?,
             buffers,
             collector: Collector::new(model.tokenizer(), options.max_new_tokens),
             options,

@@ -103,6 +103,13 @@ pub enum SetupError {
         /// The largest accepted.
         max: usize,
     },
+    /// The system refuses to start a thread.
+    ThreadStart {
+        /// The thread's number in the team.
+        member: usize,
+        /// What the system said.
+        reason: String,
+    },
     /// More positions asked for than the model was trained with.
     Context {
         /// Positions that image, prompt and answer would take together.
@@ -145,6 +152,9 @@ impl fmt::Display for SetupError {
             ),
             SetupError::Threads { asked, max } => {
                 write!(f, "{asked} threads asked for, use 1 to {max}")
+            }
+            SetupError::ThreadStart { member, reason } => {
+                write!(f, "thread {member} cannot be started ({reason}): use fewer threads")
             }
             SetupError::Context { asked, max } => write!(
                 f,

@@ -10,6 +10,7 @@ pub use attention::{Heads, attention};
 pub use linear::{Activations, Input, Matrix, linear};
 pub use rope::Rope;
 
+use crate::error::SetupError;
 use crate::kernels::{FloatWork, Kernels};
 use crate::memory::{Carver, Region};
 use crate::threads::partition::{share, take};
@@ -59,8 +60,11 @@ impl Worker {
 
 impl Exec {
     /// A team with one member per worker.
-    pub fn new(kernels: &'static Kernels, workers: Vec<Worker>) -> Self {
-        Exec { kernels, team: Team::new(workers.len()), workers }
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
+    pub fn new(kernels: &'static Kernels, workers: Vec<Worker>) -> Result<Self, SetupError> {
+        Ok(Exec { kernels, team: Team::new(workers.len())?, workers })
     }
 
     /// The kernel table in use.

@@ -1,6 +1,8 @@
 //! The team on systems with threads.
 
 use super::MAX_THREADS;
+use crate::error::SetupError;
+use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::UnsafeCell;
@@ -51,9 +53,12 @@ unsafe impl Send for Shared {}
 impl Team {
     /// `n` members: the calling thread and `n - 1` more.
     ///
+    /// # Errors
+    /// [`SetupError::ThreadStart`] if the system refuses a thread.
+    ///
     /// # Panics
-    /// If `n` is 0 or more than [`MAX_THREADS`], or the system refuses a thread.
-    pub fn new(n: usize) -> Self {
+    /// If `n` is 0 or more than [`MAX_THREADS`].
+    pub fn new(n: usize) -> Result<Self, SetupError> {
         assert!((1..=MAX_THREADS).contains(&n), "{n} threads");
         let shared = Arc::new(Shared {
             epoch: AtomicU32::new(0),
@@ -62,16 +67,17 @@ impl Team {
             stop: AtomicBool::new(false),
             work: UnsafeCell::new(None),
         });
-        let workers = (1..n)
-            .map(|member| {
-                let shared = shared.clone();
-                thread::Builder::new()
-                    .name(alloc::format!("pg-worker-{member}"))
-                    .spawn(move || shared.serve(member))
-                    .expect("the system starts a thread")
-            })
-            .collect();
-        Team { shared, workers }
+        // Dropped on an error, which stops the members that were started.
+        let mut team = Team { shared, workers: Vec::with_capacity(n - 1) };
+        for member in 1..n {
+            let shared = team.shared.clone();
+            let worker = thread::Builder::new()
+                .name(alloc::format!("pg-worker-{member}"))
+                .spawn(move || shared.serve(member))
+                .map_err(|e| SetupError::ThreadStart { member, reason: e.to_string() })?;
+            team.workers.push(worker);
+        }
+        Ok(team)
     }
 
     /// Number of members.
@@ -194,7 +200,7 @@ mod tests {
     #[test]
     fn every_part_is_worked_on_once_by_a_member_of_its_own() {
         for n in 1..5 {
-            let mut team = Team::new(n);
+            let mut team = Team::new(n).unwrap();
             let mut parts = alloc::vec![0usize; n];
             for round in 1..200 {
                 team.each(&mut parts, |i, p| *p += i + 1);
@@ -208,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_panicking_member_is_reported_and_the_others_finish() {
-        let mut team = Team::new(3);
+        let mut team = Team::new(3).unwrap();
         let mut parts = [0, 0, 0];
         let caught = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| {
             team.each(&mut parts, |i, p| {
