@@ -200,12 +200,12 @@ fn overlap(a: [u32; 4], b: [u32; 4]) -> f32 {
     both as f32 / (area(a) + area(b) - both).max(1) as f32
 }
 
-/// Draws the boxes on an enlarged copy.
+/// Draws the boxes on an enlarged copy. Scores stay in the table: they would hide more of so small a picture.
 fn annotate(picture: &Picture, shown: &Shown) -> Result<(), String> {
     let times = ENLARGE as u32;
     let labels: Vec<Label<'_>> = shown
         .found()
-        .map(|f| Label { text: &f.label, box_px: f.box_px.map(|v| v * times), score: Some(f.score) })
+        .map(|f| Label { text: &f.label, box_px: f.box_px.map(|v| v * times), score: None })
         .collect();
     // The runtime makes pictures of files only, so the copy passes through one, in the format that needs no encoder.
     let copy = shown.annotated.with_extension("ppm");

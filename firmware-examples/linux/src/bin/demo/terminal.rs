@@ -76,7 +76,7 @@ impl Terminal {
         let next = self.bold("Your own pictures");
         let page_title = self.bold(&page.display().to_string());
         self.print(&format!(
-            "\n{right} of {all} answers are right, {seconds:.1} s in all. Boxes and all numbers, in a browser:\n  \
+            "\n{right} of {all} answers are right, {seconds:.1} s in all. Pictures with boxes and all numbers, for a browser:\n  \
              {page_title}\n\n{}\n\n{next} need a real checkpoint (accept its licence on huggingface.co first; 6 GB):\n{NEXT}",
             wrap(LIMITS, 100)
         ))
@@ -105,8 +105,7 @@ impl Terminal {
 }
 
 /// What to type after the demo.
-pub(crate) const NEXT: &str = "\
-  hf download google/paligemma-3b-mix-224
+pub(crate) const NEXT: &str = "  hf download google/paligemma-3b-mix-224
   cargo run --release -p pg-quantize -- mix-224 --q4
   cargo run --release -p pg-runtime --bin pg-run -- -m paligemma-3b-mix-224.q4.gguf caption photo.jpg
 A camera's picture, on Linux:
