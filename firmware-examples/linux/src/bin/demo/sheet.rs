@@ -20,8 +20,7 @@ pub(crate) fn page(shown: &[Shown], setup: &str, packed: &Report) -> Result<Stri
          <p class=\"lead\"><strong>{right} of {all}</strong> answers right. A {:.1} MB model: {}.</p>\n\
          <p>{}</p>\n</header>\n<main>\n{}</main>\n\
          <footer>\n<h2>About the numbers</h2>\n<p>{NUMBERS}</p>\n\
-         <h2>Your own pictures</h2>\n<p>They need a real checkpoint. Accept its licence on huggingface.co first; it \
-         has 6 GB.</p>\n<pre>{}</pre>\n</footer>\n</html>\n",
+         <h2>Your own pictures</h2>\n<p>They need a real checkpoint. Accept its licence on huggingface.co first.</p>\n<pre>{}</pre>\n</footer>\n</html>\n",
         packed.bytes as f64 / 1e6,
         escape(setup),
         escape(LIMITS),

@@ -77,7 +77,7 @@ impl Terminal {
         let page_title = self.bold(&page.display().to_string());
         self.print(&format!(
             "\n{right} of {all} answers are right, {seconds:.1} s in all. Pictures with boxes and all numbers, for a browser:\n  \
-             {page_title}\n\n{}\n\n{next} need a real checkpoint (accept its licence on huggingface.co first; 6 GB):\n{NEXT}",
+             {page_title}\n\n{}\n\n{next} need a real checkpoint (accept its licence on huggingface.co first):\n{NEXT}",
             wrap(LIMITS, 100)
         ))
     }
