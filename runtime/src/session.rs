@@ -224,7 +224,7 @@ impl<'m> Session<'m> {
         Ok(session)
     }
 
-    /// Runs once over an empty picture, so that libraries take their per-thread memory now.
+    /// Runs once over an empty picture, so that the memory taken is really there.
     fn warm_up(&mut self) {
         let frame = Frame::new(&[0, 0, 0], 1, 1, crate::PixelFormat::Rgb8);
         let prompt = Prompt { ids: [self.model.tokenizer().bos()].into() };

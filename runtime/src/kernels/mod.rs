@@ -186,6 +186,17 @@ impl Kernels {
         0
     }
 
+    /// Lets libraries take this thread's memory now; `work` and `buffer` as for [`Kernels::gemm_float`].
+    pub fn warm_up(&self, work: &mut FloatWork, buffer: &mut [f32]) {
+        #[cfg(feature = "tract-linalg")]
+        if let Some(tract) = &mut work.0
+            && !buffer.is_empty()
+        {
+            tract.warm_up(buffer);
+        }
+        let _ = (work, buffer);
+    }
+
     /// One query over all keys: `out = softmax(scale * q . keys) . values`.
     ///
     /// `scores` is room for one value a key.

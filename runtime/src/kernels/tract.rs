@@ -7,11 +7,11 @@
 //! Three traps are dealt with here and nowhere else (measured with tract 0.23.9):
 //! * Its x86 kernels return with the upper halves of the vector registers dirty, after which SSE code runs many
 //!   times slower on many CPUs: every call is followed by `vzeroupper`.
-//! * It keeps scratch per thread and grows it at first use: set-up multiplies once on every thread.
+//! * It keeps scratch per thread and grows it at first use: [`Gemm::warm_up`] multiplies once on every thread.
 //! * Its kernels load panels with instructions that fault off their alignment: [`Gemm::gemm`] aligns them.
 
 use super::operands::{TileMut, WeightRows};
-use crate::format::block;
+use crate::format::{WeightFormat, block};
 use alloc::boxed::Box;
 use core::fmt;
 use std::alloc::Layout;
@@ -123,6 +123,13 @@ impl Gemm {
                 }
             }
         }
+    }
+
+    /// Multiplies once, which makes tract take its memory for this thread. `buffer` as for [`Gemm::gemm`].
+    pub(super) fn warm_up(&mut self, buffer: &mut [f32]) {
+        let mut out = [0.0; 2];
+        let one = WeightRows::new(WeightFormat::F32, &[0; 4], 1, 1);
+        self.gemm(&one, &[0.0; 2], &mut TileMut::new(&mut out, 2, 1), buffer);
     }
 
     /// One panel of weights times up to `CHUNK` activations: `[CHUNK, lanes]` products.

@@ -31,6 +31,7 @@ pub fn attention<'a>(
     exec.share(
         q.len() / d,
         1,
+        2 * q.len() * kv(0).n(),
         |range| take(&mut rest, range.len() * d),
         |kernels, worker, range, out| {
             for (item, out) in range.zip(out.chunks_exact_mut(d)) {

@@ -9,6 +9,9 @@ use crate::threads::partition::take;
 /// Weight rows are shared among threads in multiples of this, a multiple of every kernel's tile.
 const ROW_UNIT: usize = 16;
 
+/// What quantizing one value costs, in multiplications of a matrix product.
+const QUANTIZE_WORK: usize = 4;
+
 /// A weight matrix with its bias.
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix<'m> {
@@ -68,6 +71,7 @@ impl Activations {
         exec.share(
             n,
             1,
+            n * padded * QUANTIZE_WORK,
             |range| {
                 let n = range.len();
                 (take(&mut q, n * padded), take(&mut scale, n * blocks), take(&mut sum, n * blocks))
@@ -89,6 +93,7 @@ pub fn linear(exec: &mut Exec, w: &Matrix<'_>, input: &Input<'_>, out: &mut [f32
     exec.share(
         w.rows(),
         ROW_UNIT,
+        input.n * w.rows() * w.weights.k(),
         |range| {
             let (mine, others) = rest.take().expect("put back below").split_columns(range.len());
             rest = Some(others);

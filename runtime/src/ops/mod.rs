@@ -37,6 +37,11 @@ pub struct Worker {
     pub float_buffer: Region<f32>,
 }
 
+/// Multiplications that make it worth to wake another member: some microseconds of work.
+const MEMBER_WORK: usize = 100_000;
+/// What one value of a norm, a GELU or a rotation costs, in multiplications of a matrix product.
+const ROW_STEP_WORK: usize = 8;
+
 /// How much scratch memory each member needs.
 #[derive(Debug, Clone, Copy)]
 pub struct WorkerSizes {
@@ -64,7 +69,10 @@ impl Exec {
     /// # Errors
     /// If the system refuses a thread.
     pub fn new(kernels: &'static Kernels, workers: Vec<Worker>) -> Result<Self, SetupError> {
-        Ok(Exec { kernels, team: Team::new(workers.len())?, workers })
+        let mut exec = Exec { kernels, team: Team::new(workers.len())?, workers };
+        // Every member, whether or not the first pictures will need it.
+        exec.team.each(&mut exec.workers, |_, w| kernels.warm_up(&mut w.float, &mut w.float_buffer));
+        Ok(exec)
     }
 
     /// The kernel table in use.
@@ -78,16 +86,18 @@ impl Exec {
     }
 
     /// Shares `n` items among the members in multiples of `unit`. `cut` is asked for each share's part, in order;
-    /// `job` then works on the parts side by side.
+    /// `job` then works on the parts side by side. `work` is about how many multiplications there are in all: a small
+    /// job is done by fewer members, because waking one costs more than it would do.
     pub fn share<P: Send>(
         &mut self,
         n: usize,
         unit: usize,
+        work: usize,
         mut cut: impl FnMut(&Range<usize>) -> P,
         job: impl Fn(&'static Kernels, &mut Worker, Range<usize>, P) + Sync,
     ) {
         let kernels = self.kernels;
-        let members = self.workers.len();
+        let members = (work / MEMBER_WORK).clamp(1, self.workers.len());
         let mut parts: [Option<(&mut Worker, Range<usize>, P)>; MAX_THREADS] = [const { None }; MAX_THREADS];
         for (i, (part, worker)) in parts.iter_mut().zip(&mut self.workers).enumerate() {
             let range = share(n, members, unit, i);
@@ -115,6 +125,7 @@ impl Exec {
         self.share(
             n,
             1,
+            n * width * ROW_STEP_WORK,
             |range| take(&mut rest, range.len() * width),
             |kernels, _, range, rows| {
                 for (t, row) in range.zip(rows.chunks_exact_mut(width)) {

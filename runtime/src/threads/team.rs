@@ -9,9 +9,9 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle, Thread};
 
-/// Looks at a flag this many times before sleeping: some tens of microseconds, longer than the gap between two
-/// pieces of work of one layer, far shorter than anybody would notice in a power reading.
-const SPINS: u32 = 20_000;
+/// Looks at a flag this many times before sleeping: some tens of microseconds, longer than the gap between two pieces
+/// of work of one layer. No longer, because on a busy machine the thread waited for may be waiting for this very core.
+const SPINS: u32 = 2_000;
 
 /// Threads that work on one job at a time.
 #[derive(Debug)]
@@ -100,6 +100,9 @@ impl Team {
         }
 
         assert!(parts.len() <= self.size(), "{} parts for {} members", parts.len(), self.size());
+        if let [part] = parts {
+            return job(0, part);
+        }
         let n = parts.len();
         let first = Parts(parts.as_mut_ptr());
         self.run(&|member| {
