@@ -58,6 +58,17 @@ impl Picture {
         &self.data
     }
 
+    /// A copy with every pixel repeated `times` times in both directions, so that labels fit on a small picture.
+    pub fn enlarged(&self, times: u8) -> Picture {
+        let (n, bytes) = (usize::from(times.max(1)), self.format.bytes());
+        let mut data = Vec::with_capacity(self.data.len() * n * n);
+        for row in self.data.chunks_exact(self.width as usize * bytes) {
+            let wide: Vec<u8> = row.chunks_exact(bytes).flat_map(|pixel| pixel.repeat(n)).collect();
+            data.extend(wide.repeat(n));
+        }
+        Picture { width: self.width * n as u32, height: self.height * n as u32, format: self.format, data }
+    }
+
     /// The picture as the runtime takes it.
     pub fn frame(&self) -> Frame<'_> {
         Frame::new(&self.data, self.width as usize, self.height as usize, self.format)

@@ -130,7 +130,7 @@ pub(crate) struct Found {
 }
 
 /// Pixels of the annotated copy per pixel of the picture: at 112 pixels a label would hide what it names.
-const ENLARGE: usize = 4;
+const ENLARGE: u8 = 4;
 /// From this overlap on a box counts as right, as in most benchmarks.
 const ENOUGH_OVERLAP: f32 = 0.5;
 
@@ -202,32 +202,11 @@ fn overlap(a: [u32; 4], b: [u32; 4]) -> f32 {
 
 /// Draws the boxes on an enlarged copy. Scores stay in the table: they would hide more of so small a picture.
 fn annotate(picture: &Picture, shown: &Shown) -> Result<(), String> {
-    let times = ENLARGE as u32;
     let labels: Vec<Label<'_>> = shown
         .found()
-        .map(|f| Label { text: &f.label, box_px: f.box_px.map(|v| v * times), score: None })
+        .map(|f| Label { text: &f.label, box_px: f.box_px.map(|v| v * u32::from(ENLARGE)), score: None })
         .collect();
-    // The runtime makes pictures of files only, so the copy passes through one, in the format that needs no encoder.
-    let copy = shown.annotated.with_extension("ppm");
-    let drawn = std::fs::write(&copy, enlarged_ppm(picture))
-        .map_err(|e| format!("cannot write {}: {e}", copy.display()))
-        .and_then(|()| pictures::load(&copy).map_err(|e| e.to_string()))
-        .and_then(|large| pictures::draw(&large, &labels, &shown.annotated).map_err(|e| e.to_string()));
-    // If it was never written there is nothing to remove.
-    let _ = std::fs::remove_file(&copy);
-    drawn
-}
-
-fn enlarged_ppm(picture: &Picture) -> Vec<u8> {
-    let (width, bytes) = (picture.width() as usize, picture.format().bytes());
-    let kind = if picture.format() == PixelFormat::Gray8 { "P5" } else { "P6" };
-    let height = picture.height() as usize;
-    let mut out = format!("{kind}\n{} {}\n255\n", width * ENLARGE, height * ENLARGE).into_bytes();
-    for row in picture.data().chunks_exact(width * bytes) {
-        let long: Vec<u8> = row.chunks_exact(bytes).flat_map(|pixel| pixel.repeat(ENLARGE)).collect();
-        out.extend(long.repeat(ENLARGE));
-    }
-    out
+    pictures::draw(&picture.enlarged(ENLARGE), &labels, &shown.annotated).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]
