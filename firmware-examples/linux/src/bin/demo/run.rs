@@ -5,7 +5,7 @@
 
 use crate::truth::Truth;
 use pg_runtime::pictures::{self, Label, Picture};
-use pg_runtime::{PixelFormat, Session, Timing};
+use pg_runtime::{Session, Timing};
 use std::path::{Path, PathBuf};
 
 /// A sample picture and what to ask about it.
