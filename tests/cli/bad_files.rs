@@ -6,11 +6,16 @@ use std::path::Path;
 
 /// A PNG that claims these sides and holds no pixels.
 fn png_header(width: u32, height: u32) -> Vec<u8> {
-    let mut header = b"IHDR".to_vec();
-    header.extend([width.to_be_bytes(), height.to_be_bytes()].concat());
-    header.extend([8, 2, 0, 0, 0]);
-    let checksum = crc(&header);
-    [b"\x89PNG\r\n\x1a\n\0\0\0\x0d", header.as_slice(), &checksum.to_be_bytes()].concat()
+    let sides = [width.to_be_bytes(), height.to_be_bytes()].concat();
+    let header = chunk(b"IHDR", &[&sides[..], &[8, 2, 0, 0, 0]].concat());
+    [b"\x89PNG\r\n\x1a\n", header.as_slice(), &chunk(b"IDAT", b"")].concat()
+}
+
+/// One of PNG's chunks: length, name, content, checksum.
+fn chunk(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
+    let length = content.len() as u32;
+    let body = [name, content].concat();
+    [&length.to_be_bytes(), body.as_slice(), &crc(&body).to_be_bytes()].concat()
 }
 
 /// The checksum of PNG's chunks.
@@ -65,7 +70,7 @@ fn bad_pictures() {
     refused(command(["caption"]).arg("no/such.png"), "no/such.png: there is no such file; check the path");
     refused(command(["caption"]).arg("/"), "/: is not a file; give the path of a picture");
     refused(command(["caption"]).arg(""), "there is no such file");
-    refused(command(["caption", "/dev/zero"]), "/dev/zero: is not a file");
+    refused(&mut command(["caption", "/dev/zero"]), "/dev/zero: is not a file");
     let out = folder();
     let trace = ["trace", "no.png", "--prompt", "x", "--out"];
     refused(command(trace).arg(out.path().join("x")), "no.png: there is no such file");

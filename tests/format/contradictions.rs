@@ -89,7 +89,7 @@ const CASES: &[(&str, Change, &str)] = &[
     ("scores list", |g| shorten(g, "tokenizer.ggml.scores", 4), "1919 entries, paligemma.vocab_size is 1920"),
     ("types list", |g| shorten(g, "tokenizer.ggml.token_type", 4), "1919 entries, paligemma.vocab_size is 1920"),
     ("tokens are numbers", |g| g.key(TOKENS).1.splice(.., [4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).for_each(drop), "not a list of text"),
-    ("image token", |g| number(g, "image_token_id", 99_999), ""),
+    ("begin token", |g| *g.key("tokenizer.ggml.bos_token_id").1 = 99_999u32.to_le_bytes().into(), "<bos> is token 99999, but there are 1920 pieces"),
 
     ("no key", |g| g.keys.retain(|(k, ..)| k != "paligemma.block_count"), "metadata key \"paligemma.block_count\" is missing"),
     ("key twice", |g| g.keys.push(g.keys[7].clone()), "occurs twice"),
