@@ -50,18 +50,15 @@ fn bad_pictures() {
         (vec![0; 5000], "is not a PNG, JPEG, BMP, PNM or WebP picture"),
         (png_header(20_000, 20_000), large),
         (png_header(16_384, 4_000), long),
-        (
-            png_header(u32::MAX, u32::MAX),
-            "convert it to PNG or JPEG|copy or export it again|scale it down first",
-        ),
-        (png_header(0, 5), "damaged|no pixels"),
+        (png_header(u32::MAX, u32::MAX), "needs too much memory to decode: scale the picture down first"),
+        (png_header(0, 5), damaged),
     ] {
         let bad = file(&bytes);
         let ran = crate::run::finish(command(["caption"]).arg(bad.path()));
         assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{}", ran.err);
         let start = format!("pg-run: {}: ", bad.path().display());
         assert!(ran.err.starts_with(&start), "{} does not start with {start}", ran.err);
-        assert!(message.split('|').any(|m| ran.err.contains(m)), "{} does not say {message}", ran.err);
+        assert!(ran.err.contains(message), "{} does not say {message}", ran.err);
     }
     refused(
         command(["caption"]).arg(picture("cmyk.jpg")),
