@@ -167,9 +167,9 @@ fn hidden_len(rest: &str, before: Option<char>) -> usize {
             return until(&format!("\"{}", "#".repeat(hashes)), 2 + hashes);
         }
     }
-    if rest.starts_with('"') {
+    if let Some(inside) = rest.strip_prefix('"') {
         let mut escaped = false;
-        let end = rest[1..].char_indices().find(|&(_, c)| {
+        let end = inside.char_indices().find(|&(_, c)| {
             let ends = c == '"' && !escaped;
             escaped = c == '\\' && !escaped;
             ends

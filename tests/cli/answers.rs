@@ -71,8 +71,10 @@ fn checked(line: &str, image: &PathBuf, task: &str, prompt: &str) -> Value {
     json
 }
 
-/// Arguments around the picture, the prompt that they become, and what the text of the answer holds.
-const TASKS: [(&str, Option<&str>, &[&str], &str, &str); 8] = [
+/// Command, argument after the picture, options; the prompt that they become; what the text of the answer holds.
+type Task = (&'static str, Option<&'static str>, &'static [&'static str], &'static str, &'static str);
+
+const TASKS: [Task; 8] = [
     ("caption", None, &[], "caption en", "red circle"),
     ("caption", None, &["--lang", "de"], "caption de", "roter Kreis"),
     ("ocr", None, &[], "ocr", "69"),
