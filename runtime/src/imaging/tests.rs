@@ -1,3 +1,5 @@
+//! Resizing, filters and frames against known results.
+
 use super::filter::{Axis, PRECISION, max_taps};
 use super::*;
 use crate::error::InputError;

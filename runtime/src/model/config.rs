@@ -81,6 +81,8 @@ impl VisionConfig {
 
 /// Largest of any single size; keeps every product of two of them far from overflow.
 const MAX_SIZE: usize = 1 << 20;
+/// Most layers of either side: the list of tensors that a file is compared with grows with it.
+const MAX_LAYERS: usize = 512;
 
 impl Config {
     /// Reads the sizes.
@@ -171,6 +173,10 @@ impl Config {
         let refuse = |reason| Err(ModelError::Config { reason });
         if let Some((name, n)) = sizes.into_iter().find(|&(_, n)| n == 0 || n > MAX_SIZE) {
             return refuse(format!("{name} is {n}, expected 1 to {MAX_SIZE}"));
+        }
+        let layers = [("vision layers", v.n_layers), ("decoder layers", t.n_layers)];
+        if let Some((name, n)) = layers.into_iter().find(|&(_, n)| n > MAX_LAYERS) {
+            return refuse(format!("{name} is {n}, expected 1 to {MAX_LAYERS}"));
         }
         if v.image_size % v.patch_size != 0 {
             return refuse(format!("picture of {} in patches of {}", v.image_size, v.patch_size));

@@ -158,6 +158,9 @@ impl Raw {
             other => return Err(usage(format!("there is no command \"{other}\""))),
         };
         self.refuse_foreign_options(&command)?;
+        if self.max_tokens == Some(0) {
+            return Err("--max-tokens 0: expected at least 1".into());
+        }
         let mut options = SessionOptions {
             kernels: knobs::get(knobs::ISA),
             max_side: MAX_SIDE,
@@ -172,7 +175,7 @@ impl Raw {
         }
         let model = self
             .model
-            .or_else(|| knobs::get(knobs::MODEL).map(PathBuf::from))
+            .or_else(|| knobs::path(knobs::MODEL))
             .ok_or("no model given: use -m FILE or set PG_MODEL; `pg-quantize demo` packs a small one")?;
         Ok(Args { command, model, json: self.json, options })
     }
