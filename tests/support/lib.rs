@@ -1,3 +1,8 @@
 //! What tests of several rooms share.
 
+pub mod compare;
+pub mod golden;
+pub mod models;
 pub mod programs;
+pub mod stages;
+pub mod tolerances;
