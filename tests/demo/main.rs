@@ -59,8 +59,9 @@ fn quantized_models_keep_the_quality() {
     assert!(float.captions.value() > 0.6 && float.vqa.value() > 0.7 && float.ocr.value() > 0.7);
     for (name, found, loss) in [("q8", &q8, DEMO_Q8_LOSS), ("q4", &q4, DEMO_Q4_LOSS)] {
         for ((what, expected), (_, found)) in float.all().into_iter().zip(found.all()) {
-            let (expected, found) = (expected.value(), found.value());
-            assert!(found >= expected - loss, "{name} {what}: {found:.3}, f32 {expected:.3}, may lose {loss}");
+            // Of few answers, one more or less is no loss.
+            let least = expected.value() - loss - 1.0 / expected.count();
+            assert!(found.value() >= least, "{name} {what}: {:.3}, at least {least:.3}", found.value());
         }
     }
 }
@@ -83,8 +84,9 @@ fn answers(preset: Preset) -> Vec<Vec<Said>> {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
                 let mut session = session(&model);
-                while let Some(scene) = scenes.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let i = scenes.iter().position(|s| std::ptr::eq(s, scene)).expect("one of them");
+                loop {
+                    let i = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(scene) = scenes.get(i) else { break };
                     let said = answer(&mut session, scene);
                     assert!(done[i].set(said).is_ok(), "scene {i} was given twice");
                 }

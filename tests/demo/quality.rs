@@ -37,6 +37,11 @@ impl Mean {
         self.sum / self.n
     }
 
+    /// How many values.
+    pub(crate) fn count(&self) -> f64 {
+        self.n
+    }
+
     fn add(&mut self, value: f64) {
         self.sum += value;
         self.n += 1.0;
@@ -117,7 +122,7 @@ pub(crate) fn table(columns: &[(&str, &Quality)]) -> String {
         for (_, quality) in columns {
             let _ = write!(text, "{:8.3}", quality.all()[row].1.value());
         }
-        let _ = write!(text, "  n = {}", columns[0].1.all()[row].1.n);
+        let _ = write!(text, "  n = {}", columns[0].1.all()[row].1.count());
     }
     text + "\n"
 }

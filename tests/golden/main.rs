@@ -26,8 +26,7 @@ fn stages_of_the_full_set_agree() {
         return;
     };
     let mut worst = Worst::default();
-    let forms =
-        [("tiny-a", "checkpoint"), ("tiny-a", "checkpoint-f32-sharded"), ("tiny-b", "checkpoint")];
+    let forms = [("tiny-a", "checkpoint"), ("tiny-a", "checkpoint-f32-sharded"), ("tiny-b", "checkpoint")];
     let n = forms.map(|(model, form)| check_model(&root, model, form, &mut worst));
     println!("{n:?} cases\n{worst}");
     assert_eq!(n, [12, 12, 12]);

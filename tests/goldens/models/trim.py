@@ -1,6 +1,6 @@
 """Makes the small set of model goldens here out of the full one.
 
-python trim.py FULL            (needs numpy, pillow < 13, safetensors)
+python trim.py FULL            (needs numpy, pillow, safetensors)
 
 FULL holds pictures/*.png and, per model, checkpoint/ and goldens/ with all cases, stages and steps. Kept are the
 cases below, the first steps of each, and of the checkpoints what packing reads. Tensors that others repeat go.
