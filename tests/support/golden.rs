@@ -61,7 +61,7 @@ fn case(root: &Path, model: &str, folder: &Path, entry: &Value) -> Case {
     let text = |key: &str| entry[key].as_str().unwrap_or_else(|| panic!("{key} in goldens.json"));
     let numbers = |key: &str| entry[key].as_array().unwrap_or_else(|| panic!("{key} in goldens.json")).iter();
     let bytes = read(&folder.join(text("file")));
-    let file = SafeTensors::deserialize(&bytes).expect(text("file"));
+    let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
     let mut input_ids = None;
     let mut stages = BTreeMap::new();
     for (name, view) in file.iter() {
