@@ -26,7 +26,7 @@ const REFUSED: [(&[&str], &str); 32] = [
     (&["caption", "@", "--threads", "two"], "--threads two: expected a whole number"),
     (&["caption", "@", "--threads", "-1"], "--threads -1: expected a whole number"),
     (&["caption", "@", "--max-tokens", "0"], "--max-tokens 0: expected at least 1"),
-    (&["caption", "@", "--max-tokens", "100000"], "100320 positions, the model has 8192: ask for fewer"),
+    (&["caption", "@", "--max-tokens", "100000"], "positions, the model has 8192: shorten the prompt or ask for fewer"),
     (&["caption", "@", "--max-tokens", "18446744073709551615"], "positions, the model has 8192"),
     (&["caption", "@", "--max-tokens", "18446744073709551616"], "expected a whole number"),
     (&["caption", "@", "--max-tokens", "1.5"], "--max-tokens 1.5: expected a whole number"),
@@ -76,12 +76,13 @@ fn arguments_that_are_not_text() {
 
 #[test]
 fn prompts_that_are_too_long() {
-    let words = "word ".repeat(2000);
+    // Two tokens a word: more than the context of 8192.
+    let words = "word ".repeat(9_000);
     for task in ["ask", "prompt", "detect"] {
-        refused(command([task]).arg(scene(0)).arg(&words), "the context leaves room for 256: shorten it");
+        refused(command([task]).arg(scene(0)).arg(&words), "the model has 8192: shorten the prompt");
     }
     let long = "x".repeat(100_000);
-    refused(command(["prompt"]).arg(scene(0)).arg(long), "shorten it");
+    refused(command(["prompt"]).arg(scene(0)).arg(long), "the model has 8192: shorten the prompt");
 }
 
 #[test]

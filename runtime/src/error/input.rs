@@ -159,7 +159,7 @@ impl fmt::Display for SetupError {
             SetupError::Context { asked, max } => write!(
                 f,
                 "image, prompt and answer would take {asked} positions, the model has {max}: \
-                 ask for fewer tokens"
+                 shorten the prompt or ask for fewer tokens"
             ),
             SetupError::Picture { size, patch, max_side, limit } => write!(
                 f,

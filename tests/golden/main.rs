@@ -1,0 +1,186 @@
+//! Every stage of a run against Hugging Face transformers in f32, on tiny checkpoints with awkward sizes.
+//!
+//! Runs the small set of `tests/goldens/models` always, and the full one when `PG_GOLDENS` names its folder.
+
+use pg_quantize::{Checkpoint, Preset, Source, pack_to_vec};
+use pg_runtime::{Kernels, Model, Session, SessionOptions, TokenId, pictures};
+use pg_tests::compare::Difference;
+use pg_tests::golden::{Case, Tensor, cases, full_set, small_set};
+use pg_tests::stages::Recorder;
+use pg_tests::tolerances::DECIDED_MARGIN;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+#[test]
+fn stages_of_the_small_set_agree() {
+    let mut worst = Worst::default();
+    let n = ["tiny-a", "tiny-b"].map(|model| check_model(&small_set(), model, "checkpoint", &mut worst));
+    println!("{n:?} cases\n{worst}");
+    assert_eq!(n, [3, 2]);
+}
+
+#[test]
+fn stages_of_the_full_set_agree() {
+    let Some(root) = full_set() else {
+        println!("skipped: set PG_GOLDENS to the full golden set");
+        return;
+    };
+    let mut worst = Worst::default();
+    let forms = [("tiny-a", "checkpoint"), ("tiny-a", "checkpoint-f32-sharded"), ("tiny-b", "checkpoint")];
+    let n = forms.map(|(model, form)| check_model(&root, model, form, &mut worst));
+    println!("{n:?} cases\n{worst}");
+    assert_eq!(n, [12, 12, 12]);
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    for model in ["tiny-a", "tiny-b"] {
+        let packed = Packed::open(&small_set().join(model).join("checkpoint"));
+        let case = &cases(&small_set(), model)[0];
+        for kernels in Kernels::available() {
+            let [one, two, three] = [1, 2, 3].map(|threads| {
+                let mut session = session(&packed.model, kernels, threads, case);
+                bits(&trace(&mut session, case))
+            });
+            for (threads, other) in [(2, two), (3, three)] {
+                for (name, expected) in &one {
+                    let differs = expected.iter().zip(&other[name]).position(|(a, b)| a != b);
+                    assert_eq!(differs, None, "{}, {name}, {}: {threads} threads", case.name, kernels.name());
+                }
+                assert_eq!(one.len(), other.len());
+            }
+        }
+    }
+}
+
+/// Compares all cases of a model, with every kernel table; returns how many there are.
+fn check_model(root: &Path, model: &str, form: &str, worst: &mut Worst) -> usize {
+    let packed = Packed::open(&root.join(model).join(form));
+    let cases = cases(root, model);
+    for case in &cases {
+        for kernels in Kernels::available() {
+            let what = format!("{form}, {}, {}", case.name, kernels.name());
+            let mut session = session(&packed.model, kernels, 2, case);
+            check_prompt(&packed, &session, case, &what);
+            let found = trace(&mut session, case);
+            check_stages(case, &found, packed.model.config().text.n_vocab, &what, worst);
+            check_greedy(&mut session, case, &what);
+        }
+    }
+    cases.len()
+}
+
+fn check_prompt(packed: &Packed, session: &Session<'_>, case: &Case, what: &str) {
+    let prompt = session.prompt(&case.prompt).expect("room for the prompt");
+    let mut ids = vec![packed.image_token; packed.model.config().vision.n_patches()];
+    ids.extend(prompt.ids());
+    assert_eq!(ids, case.input_ids, "{what}: input_ids");
+}
+
+fn check_stages(
+    case: &Case,
+    found: &BTreeMap<String, Tensor>,
+    n_vocab: usize,
+    what: &str,
+    worst: &mut Worst,
+) {
+    for (name, found) in found {
+        let Some(golden) = case.stages.get(name) else {
+            // The small set leaves out what it has already.
+            assert_eq!(name, "prefill_logits", "{what}: no golden");
+            continue;
+        };
+        if name == "pixel_values" {
+            assert!(golden == found, "{what}: {name}: {}", Difference::between(golden, found));
+            continue;
+        }
+        let golden = if name.ends_with("logits") { &without_padding(golden, n_vocab) } else { golden };
+        let difference = Difference::between(golden, found);
+        assert!(difference.is_rounding(), "{what}: {name}: {difference}");
+        worst.add(name, &difference);
+    }
+    for name in case.stages.keys() {
+        assert!(found.contains_key(name), "{what}: the run has no {name}");
+    }
+}
+
+/// Scores of the first `n_vocab` tokens: the reference's table has more rows, which no token has.
+fn without_padding(scores: &Tensor, n_vocab: usize) -> Tensor {
+    let mut shape = scores.shape.clone();
+    let width = std::mem::replace(shape.last_mut().expect("a shape"), n_vocab);
+    let values = scores.values.chunks(width).flat_map(|row| &row[..n_vocab]).copied().collect();
+    Tensor { shape, values }
+}
+
+/// Greedy tokens are the reference's as long as rounding cannot decide one.
+fn check_greedy(session: &mut Session<'_>, case: &Case, what: &str) {
+    let decided = case.margin.iter().take_while(|&&m| m > DECIDED_MARGIN).count();
+    let picture = pictures::load(&case.picture).expect("a picture");
+    let prompt = session.prompt(&case.prompt).expect("room for the prompt");
+    let answer = session.run(&picture.frame(), &prompt).expect("a run");
+    assert!(decided > 0, "{what}: nothing to compare");
+    assert_eq!(answer.tokens()[..decided], case.generated[..decided], "{what}: greedy tokens");
+}
+
+/// All stages, fed with the reference's tokens.
+fn trace(session: &mut Session<'_>, case: &Case) -> BTreeMap<String, Tensor> {
+    let picture = pictures::load(&case.picture).expect("a picture");
+    let prompt = session.prompt(&case.prompt).expect("room for the prompt");
+    let mut recorder = Recorder::new(session.model().config().vision);
+    let answer =
+        session.trace(&picture.frame(), &prompt, Some(&case.generated), &mut recorder).expect("a run");
+    assert_eq!(answer.tokens(), case.generated, "{}: forced tokens", case.name);
+    recorder.into_stages()
+}
+
+fn session<'m>(model: &'m Model, kernels: &Kernels, threads: usize, case: &Case) -> Session<'m> {
+    let options = SessionOptions {
+        kernels: Some(kernels.name().to_string()),
+        threads,
+        max_prompt_tokens: 16,
+        max_new_tokens: case.generated.len(),
+        max_side: 1024,
+        kv: None,
+    };
+    Session::new(model, options).expect("a session")
+}
+
+fn bits(stages: &BTreeMap<String, Tensor>) -> BTreeMap<String, Vec<u32>> {
+    let bits = |t: &Tensor| t.values.iter().map(|v| v.to_bits()).collect();
+    stages.iter().map(|(name, tensor)| (name.clone(), bits(tensor))).collect()
+}
+
+/// A checkpoint packed as f32.
+struct Packed {
+    model: Model,
+    image_token: TokenId,
+}
+
+impl Packed {
+    fn open(folder: &Path) -> Packed {
+        let checkpoint = Checkpoint::open(&Source::folder(folder)).expect("a checkpoint");
+        let (file, _) = pack_to_vec(&checkpoint, Preset::F32).expect("it can be packed");
+        let model = Model::from_bytes(&file).expect("what was packed can be opened");
+        Packed { model, image_token: checkpoint.image_token() }
+    }
+}
+
+/// The largest differences of each stage, to see how much room the tolerances leave.
+#[derive(Default)]
+struct Worst(BTreeMap<String, (f64, f64)>);
+
+impl Worst {
+    fn add(&mut self, name: &str, d: &Difference) {
+        let entry = self.0.entry(name.to_string()).or_default();
+        *entry = (entry.0.max(d.rms), entry.1.max(d.worst));
+    }
+}
+
+impl std::fmt::Display for Worst {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (name, (rms, worst)) in &self.0 {
+            writeln!(f, "{name:20} rms {rms:.1e}, worst {worst:.1e}")?;
+        }
+        Ok(())
+    }
+}
