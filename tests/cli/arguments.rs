@@ -26,7 +26,10 @@ const REFUSED: [(&[&str], &str); 32] = [
     (&["caption", "@", "--threads", "two"], "--threads two: expected a whole number"),
     (&["caption", "@", "--threads", "-1"], "--threads -1: expected a whole number"),
     (&["caption", "@", "--max-tokens", "0"], "--max-tokens 0: expected at least 1"),
-    (&["caption", "@", "--max-tokens", "100000"], "positions, the model has 8192: shorten the prompt or ask for fewer"),
+    (
+        &["caption", "@", "--max-tokens", "100000"],
+        "positions, the model has 8192: shorten the prompt or ask for fewer",
+    ),
     (&["caption", "@", "--max-tokens", "18446744073709551615"], "positions, the model has 8192"),
     (&["caption", "@", "--max-tokens", "18446744073709551616"], "expected a whole number"),
     (&["caption", "@", "--max-tokens", "1.5"], "--max-tokens 1.5: expected a whole number"),
