@@ -210,7 +210,7 @@ impl<'m> Session<'m> {
         let mut carver = Carver::cutting(block(plan.bytes())?, &plan)?;
         let (mut buffers, workers) = carve(&mut carver, model, &options, kernels, &preprocess);
         buffers.decoder.set_up(&model.config().text);
-        let mut session = Session {
+        Ok(Session {
             model,
             weights: Weights::of(model),
             plan,
@@ -219,19 +219,7 @@ impl<'m> Session<'m> {
             buffers,
             collector: Collector::new(model.tokenizer(), options.max_new_tokens),
             options,
-        };
-        session.warm_up();
-        Ok(session)
-    }
-
-    /// Runs once over an empty picture, so that the memory taken is really there.
-    fn warm_up(&mut self) {
-        let frame = Frame::new(&[0, 0, 0], 1, 1, crate::PixelFormat::Rgb8);
-        let prompt = Prompt { ids: [self.model.tokenizer().bos()].into() };
-        if let Ok(frame) = frame {
-            let _ = self
-                .run_steps(&frame, &prompt, Some(&[0]), &mut Unwatched, &mut |_| ControlFlow::Continue(()));
-        }
+        })
     }
 
     /// [`Prompt::new`] for this session's model, refused if it is longer than the session was set up for.

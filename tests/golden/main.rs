@@ -53,6 +53,25 @@ fn the_number_of_threads_changes_no_bit() {
     }
 }
 
+/// What a board without an allocator of that size does.
+#[test]
+fn memory_of_the_caller_serves_as_well() {
+    let packed = Packed::open(&small_set().join("tiny-a").join("checkpoint"));
+    let case = &cases(&small_set(), "tiny-a")[0];
+    let mut own = session(&packed.model, Kernels::detect(), 2, case);
+    let expected = bits(&trace(&mut own, case));
+    let bytes = Session::memory_plan(&packed.model, &options(Kernels::detect(), 2, case)).unwrap().bytes();
+    let lend = |bytes: usize| {
+        let memory = vec![0xa5; bytes].leak();
+        Session::new_in(&packed.model, options(Kernels::detect(), 2, case), memory)
+    };
+    // 255 bytes more serve every alignment.
+    let mut borrowed = lend(bytes + 255).expect("room enough");
+    assert_eq!(bits(&trace(&mut borrowed, case)), expected);
+    let message = lend(bytes - 1).expect_err("too little").to_string();
+    assert!(message.contains(&format!("needs {bytes} bytes")), "{message}");
+}
+
 /// Compares all cases of a model, with every kernel table; returns how many there are.
 fn check_model(root: &Path, model: &str, form: &str, worst: &mut Worst) -> usize {
     let packed = Packed::open(&root.join(model).join(form));
@@ -134,15 +153,18 @@ fn trace(session: &mut Session<'_>, case: &Case) -> BTreeMap<String, Tensor> {
 }
 
 fn session<'m>(model: &'m Model, kernels: &Kernels, threads: usize, case: &Case) -> Session<'m> {
-    let options = SessionOptions {
+    Session::new(model, options(kernels, threads, case)).expect("a session")
+}
+
+fn options(kernels: &Kernels, threads: usize, case: &Case) -> SessionOptions {
+    SessionOptions {
         kernels: Some(kernels.name().to_string()),
         threads,
         max_prompt_tokens: 16,
         max_new_tokens: case.generated.len(),
         max_side: 1024,
         kv: None,
-    };
-    Session::new(model, options).expect("a session")
+    }
 }
 
 fn bits(stages: &BTreeMap<String, Tensor>) -> BTreeMap<String, Vec<u32>> {
