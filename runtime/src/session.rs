@@ -417,3 +417,9 @@ fn carve(
 fn longest_row(model: &Model) -> usize {
     model.tensors().map(|t| t.dims[0]).max().unwrap_or(0)
 }
+
+/// A session may be made on one thread and used on another.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    is_send::<Session<'static>>();
+};

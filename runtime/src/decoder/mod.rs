@@ -113,7 +113,7 @@ pub fn prefill(
     s.n = 0;
     layers(c, w, s, n, exec, acts, probe);
     if probe.wants_everything() {
-        normalize(c, w.output_norm, s, n, exec);
+        rms_norm(c, w.output_norm, &s.x, &mut s.normed[..n * c.d_model], exec);
         probe.look(Tap::Hidden(c.n_layers), &s.normed[..n * c.d_model], c.d_model);
     }
     head(c, w, s, n - 1, exec, acts, probe);
@@ -222,10 +222,6 @@ fn head(
     let input = acts.input(exec, normed, &w.embedding);
     linear(exec, &w.embedding, &input, &mut s.logits);
     probe.look(Tap::Logits, &s.logits, c.n_vocab);
-}
-
-fn normalize(c: &TextConfig, weight: &[f32], s: &mut DecoderState, n: usize, exec: &mut Exec) {
-    rms_norm(c, weight, &s.x, &mut s.normed[..n * c.d_model], exec);
 }
 
 fn rms_norm(c: &TextConfig, weight: &[f32], x: &[f32], out: &mut [f32], exec: &mut Exec) {
