@@ -1,6 +1,7 @@
 //! Every stage of a run against Hugging Face transformers in f32, on tiny checkpoints with awkward sizes.
 //!
-//! Runs the small set of `tests/goldens/models` always, and the full one when `PG_GOLDENS` names its folder.
+//! Runs the small set of `tests/goldens/models` always, the full one when `PG_GOLDENS` names its folder, and other
+//! shapes computed by an independent reference when `PG_SHAPES` does.
 
 use pg_quantize::{Checkpoint, Preset, Source, pack_to_vec};
 use pg_runtime::{Kernels, Model, Session, SessionOptions, TokenId, pictures};
@@ -9,7 +10,7 @@ use pg_tests::golden::{Case, Tensor, cases, full_set, small_set};
 use pg_tests::stages::Recorder;
 use pg_tests::tolerances::DECIDED_MARGIN;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[test]
 fn stages_of_the_small_set_agree() {
@@ -30,6 +31,25 @@ fn stages_of_the_full_set_agree() {
     let n = forms.map(|(model, form)| check_model(&root, model, form, &mut worst));
     println!("{n:?} cases\n{worst}");
     assert_eq!(n, [12, 12, 12]);
+}
+
+/// Grouped heads, as many key/value heads as query heads, other patches, widths that are no multiple of anything.
+#[test]
+fn stages_of_other_shapes_agree() {
+    let Some(root) = std::env::var_os("PG_SHAPES").map(PathBuf::from) else {
+        println!("skipped: set PG_SHAPES to a folder made by tests/peers/numpy-reference.py");
+        return;
+    };
+    let mut worst = Worst::default();
+    let mut n = 0;
+    for entry in std::fs::read_dir(&root).expect("PG_SHAPES names a folder") {
+        let name = entry.expect("a readable folder").file_name();
+        if name != "pictures" {
+            n += check_model(&root, &name.to_string_lossy(), "checkpoint", &mut worst);
+        }
+    }
+    println!("{n} cases\n{worst}");
+    assert!(n > 0, "PG_SHAPES has no cases");
 }
 
 #[test]
