@@ -61,5 +61,5 @@ pub use imaging::{Frame, PixelFormat};
 pub use kernels::Kernels;
 pub use model::Model;
 pub use output::{Bbox, Object};
-pub use session::{Answer, Event, Prompt, Session, SessionOptions, Timing};
+pub use session::{Answer, Event, Prompt, Session, SessionOptions, Stage, Timing};
 pub use tokenizer::TokenId;

@@ -102,8 +102,21 @@ impl Timing {
 /// Something that happened during a run.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// A stage begins.
+    Stage(Stage),
     /// A token was chosen: the answer so far.
     Token(Answer<'a>),
+}
+
+/// The long stages of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The vision tower.
+    Vision,
+    /// Projector and prefix.
+    Prefill,
+    /// Token after token.
+    Decode,
 }
 
 /// An answer, borrowed from the session until its next run.
@@ -240,7 +253,8 @@ impl<'m> Session<'m> {
         self.run_with(frame, prompt, |_| ControlFlow::Continue(()))
     }
 
-    /// As [`Session::run`], telling `on_event` of every token; it may end the answer early.
+    /// As [`Session::run`], telling `on_event` of every stage and token; it may end the run before either, which leaves
+    /// the answer as it is then.
     ///
     /// # Errors
     /// As [`Session::run`].
@@ -276,22 +290,44 @@ impl<'m> Session<'m> {
         probe: &mut dyn Probe,
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Answer<'_>, InputError> {
-        let (config, w) = (self.model.config(), &self.weights);
         self.check_prompt(prompt)?;
         self.check_tokens(forced.unwrap_or_default())?;
+        self.collector.clear();
+        let mut timing = Timing::default();
+        if self.read(frame, prompt, probe, on_event, &mut timing)?.is_continue() {
+            self.generate(forced, probe, on_event, &mut timing);
+        }
+        Ok(Answer { collected: &self.collector, timing })
+    }
+
+    /// Picture and prompt, up to the scores of the first token.
+    fn read(
+        &mut self,
+        frame: &Frame<'_>,
+        prompt: &Prompt,
+        probe: &mut dyn Probe,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+        timing: &mut Timing,
+    ) -> Result<ControlFlow<()>, InputError> {
+        let (config, w) = (self.model.config(), &self.weights);
         let Buffers { resize_ints, resize_bytes, vision, decoder, activations } = &mut self.buffers;
         let (exec, text) = (&mut self.exec, &config.text);
         let mut clock = Clock::now();
-        let mut timing = Timing::default();
 
         let scratch = Scratch { ints: resize_ints, bytes: resize_bytes };
         let row = config.vision.patch_values();
         self.preprocess.patches(frame, scratch, &mut vision.patches, row)?;
         timing.image = clock.lap_ms();
 
+        if on_event(Event::Stage(Stage::Vision)).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
         let image_tokens = vision::encode(&config.vision, &w.vision, vision, exec, activations, probe);
         timing.vision = clock.lap_ms();
 
+        if on_event(Event::Stage(Stage::Prefill)).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
         let n_prefix = config.vision.n_patches() + prompt.ids.len();
         let x = &mut decoder.x[..n_prefix * text.d_model];
         prefix::assemble(
@@ -307,9 +343,21 @@ impl<'m> Session<'m> {
         );
         decoder::prefill(text, &w.decoder, decoder, n_prefix, exec, activations, probe);
         timing.prefill = clock.lap_ms();
+        Ok(on_event(Event::Stage(Stage::Decode)))
+    }
 
+    /// Token after token, until the model ends its answer, the room for it is full or somebody says stop.
+    fn generate(
+        &mut self,
+        forced: Option<&[TokenId]>,
+        probe: &mut dyn Probe,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+        timing: &mut Timing,
+    ) {
+        let (text, w) = (&self.model.config().text, &self.weights.decoder);
+        let Buffers { decoder, activations, .. } = &mut self.buffers;
         let tokenizer = self.model.tokenizer();
-        self.collector.clear();
+        let clock = Clock::now();
         let n = forced.map_or(self.options.max_new_tokens, |f| f.len().min(self.options.max_new_tokens));
         for i in 0..n {
             let id = forced.map_or_else(|| sampler::greedy(decoder.logits()), |f| f[i]);
@@ -318,15 +366,14 @@ impl<'m> Session<'m> {
             }
             self.collector.push(tokenizer, id, || sampler::probability(decoder.logits(), id));
             timing.decode = clock.elapsed_ms();
-            let so_far = Answer { collected: &self.collector, timing };
+            let so_far = Answer { collected: &self.collector, timing: *timing };
             if on_event(Event::Token(so_far)).is_break() || i + 1 == n {
                 break;
             }
-            decoder::step(text, &w.decoder, decoder, id, exec, activations, probe);
+            decoder::step(text, w, decoder, id, &mut self.exec, activations, probe);
         }
         self.collector.finish();
         timing.decode = clock.elapsed_ms();
-        Ok(Answer { collected: &self.collector, timing })
     }
 
     fn check_prompt(&self, prompt: &Prompt) -> Result<(), InputError> {

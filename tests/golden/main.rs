@@ -10,6 +10,7 @@ use pg_tests::golden::{Case, Tensor, cases, full_set, small_set};
 use pg_tests::stages::Recorder;
 use pg_tests::tolerances::DECIDED_MARGIN;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 #[test]
@@ -90,6 +91,25 @@ fn memory_of_the_caller_serves_as_well() {
     assert_eq!(bits(&trace(&mut borrowed, case)), expected);
     let message = lend(bytes - 1).expect_err("too little").to_string();
     assert!(message.contains(&format!("needs {bytes} bytes")), "{message}");
+}
+
+#[test]
+fn a_run_can_be_ended_before_every_stage_and_token() {
+    let packed = Packed::open(&small_set().join("tiny-a").join("checkpoint"));
+    let case = &cases(&small_set(), "tiny-a")[0];
+    let mut session = session(&packed.model, Kernels::detect(), 1, case);
+    let picture = pictures::load(&case.picture).expect("a picture");
+    let prompt = session.prompt(&case.prompt).expect("room for the prompt");
+    // Three stages and four tokens; the answer has the tokens that were told before the end.
+    for (n_events, n_tokens) in [(1, 0), (2, 0), (3, 0), (4, 1), (6, 3), (7, 4), (8, 4)] {
+        let mut told = 0;
+        let answer = session.run_with(&picture.frame(), &prompt, |_| {
+            told += 1;
+            if told == n_events { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert_eq!(answer.expect("a run").tokens(), &case.generated[..n_tokens], "{n_events} events");
+        assert_eq!(told, n_events.min(7));
+    }
 }
 
 /// Compares all cases of a model, with every kernel table; returns how many there are.

@@ -1,6 +1,7 @@
 //! `caption`, `detect`, `ask`, `ocr`, `prompt`: one answer a picture.
 
 use crate::args::{Answer, Args};
+use crate::progress::Progress;
 use crate::report::{self, Report};
 use crate::{Failure, Outcome, open_session};
 use pg_runtime::pictures::{self, Label, Picture};
@@ -40,7 +41,11 @@ fn one(
 ) -> Result<bool, Failure> {
     let picture = pictures::load(image).map_err(|e| e.to_string())?;
     let frame = picture.frame();
-    let answer = session.run(&frame, prompt).map_err(|e| format!("{}: {e}", image.display()))?;
+    let progress = Progress::new();
+    let answer = session
+        .run_with(&frame, prompt, |event| progress.show(&event))
+        .map_err(|e| format!("{}: {e}", image.display()))?;
+    drop(progress);
     if let Some(out) = &request.annotate {
         draw(&picture, &answer, &place(out, image, request.images.len())?)?;
     }

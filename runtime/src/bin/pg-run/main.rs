@@ -5,6 +5,7 @@
 mod answer;
 mod args;
 mod inspect;
+mod progress;
 mod report;
 mod trace;
 
