@@ -3,7 +3,6 @@
 //! Prints every answer with its time and writes `demo/index.html` and annotated PNGs into the target folder. Nothing
 //! is downloaded. Exit codes: 0 done, 2 an error (message on standard error).
 
-mod embed;
 mod run;
 mod sheet;
 mod terminal;

@@ -1,8 +1,10 @@
 //! The contact sheet: one HTML file with the pictures in it, no script, nothing loaded from elsewhere.
 
+use crate::LIMITS;
 use crate::run::{Found, Kind, Reply, Shown};
 use crate::terminal::{NEXT, tally};
-use crate::{LIMITS, embed};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use pg_quantize::Report;
 use serde_json::json;
 
@@ -54,7 +56,7 @@ fn card(shown: &Shown) -> Result<String, String> {
          <tr><th>prompt<th>image<th>vision<th>prefill<th>decode<th>all{times}</table></details>\n\
          <details><summary>Raw answers</summary>\n<pre>{}</pre></details>\n\
          <p class=\"file\">{}, {} &times; {} pixels, shown four times as large</p>\n</div>\n</article>\n",
-        embed::png(&image),
+        format_args!("data:image/png;base64,{}", STANDARD.encode(&image)),
         escape(shown.file),
         bar(shown),
         escape(&raw),
