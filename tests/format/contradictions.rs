@@ -44,6 +44,7 @@ fn remove(g: &mut Gguf, name: &str) {
 const CASES: &[(&str, Change, &str)] = &[
     ("future version", |g| number(g, "format.minimum_reader", FORMAT_VERSION + 1), "the file needs a reader of format version 1 or later, this one has 0"),
     ("llama", |g| *g.key("general.architecture").1 = text("llama"), "the file holds a \"llama\" model"),
+    ("another program's file", |g| { *g.key("general.architecture").1 = text("llama"); g.keys.retain(|k| k.0 != "general.alignment"); g.tensor(NORM).kind = 77; }, "the file holds a \"llama\" model"),
     ("architecture is no text", |g| { *g.key("general.architecture").0 = 4; *g.key("general.architecture").1 = vec![0; 4]; }, "is not text"),
 
     ("missing tensor", |g| remove(g, NORM), "tensor \"output_norm.weight\" is missing"),

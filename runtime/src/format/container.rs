@@ -53,14 +53,26 @@ impl<'a> Container<'a> {
     /// # Errors
     /// [`FormatError`] for anything listed at the top of this module.
     pub fn parse(file: &'a [u8]) -> Result<Self, FormatError> {
+        Self::parse_if(file, |_| Ok(()))
+    }
+
+    /// As [`Container::parse`], asking `wanted` about the metadata before the tensors are looked at: so a file of another
+    /// program is refused for what it is, and not for a tensor type that nobody here knows.
+    ///
+    /// # Errors
+    /// As [`Container::parse`], and whatever `wanted` says.
+    pub fn parse_if<E: From<FormatError>>(
+        file: &'a [u8],
+        wanted: impl FnOnce(&Self) -> Result<(), E>,
+    ) -> Result<Self, E> {
         let mut cursor = Cursor::new(file);
         let magic = cursor.take(4, "the magic number")?;
         if magic != MAGIC {
-            return Err(FormatError::Magic([magic[0], magic[1], magic[2], magic[3]]));
+            return Err(FormatError::Magic([magic[0], magic[1], magic[2], magic[3]]).into());
         }
         let version = cursor.u32("the version")?;
         if version != GGUF_VERSION {
-            return Err(FormatError::Version(version));
+            return Err(FormatError::Version(version).into());
         }
         let n_tensors = cursor.count(limits::MAX_TENSORS, "the number of tensors")?;
         let n_metadata = cursor.count(limits::MAX_METADATA, "the number of metadata keys")?;
@@ -71,8 +83,10 @@ impl<'a> Container<'a> {
             metadata.push((key, cursor.value(key)?));
         }
         refuse_duplicates(metadata.iter().map(|(key, _)| *key))?;
-        let alignment = alignment(&metadata)?;
+        let mut container = Container { metadata, tensors: Vec::new() };
+        wanted(&container)?;
 
+        let alignment = alignment(&container.metadata)?;
         let mut tensors = Vec::new();
         let mut next = 0;
         for _ in 0..n_tensors {
@@ -82,7 +96,8 @@ impl<'a> Container<'a> {
 
         let start = cursor.position().next_multiple_of(alignment as usize);
         place(&mut tensors, start, next, file.len())?;
-        Ok(Container { metadata, tensors })
+        container.tensors = tensors;
+        Ok(container)
     }
 
     /// The metadata, in the order of the file.

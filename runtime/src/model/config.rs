@@ -85,15 +85,11 @@ const MAX_SIZE: usize = 1 << 20;
 const MAX_LAYERS: usize = 512;
 
 impl Config {
-    /// Reads the sizes.
+    /// Reads the sizes of a file that passed [`Config::check_architecture`].
     ///
     /// # Errors
     /// A key that is missing, of the wrong type or zero, or sizes that contradict each other.
     pub fn from_container(file: &Container<'_>) -> Result<Self, Error> {
-        let architecture = file.text("general.architecture")?;
-        if architecture != ARCHITECTURE {
-            return Err(ModelError::Architecture(architecture.into()).into());
-        }
         let size = |key: &str| file.u32(key).map(|n| n as usize);
         let config = Config {
             vision: VisionConfig {
@@ -120,6 +116,17 @@ impl Config {
         };
         config.check()?;
         Ok(config)
+    }
+
+    /// Refuses a file of another kind of model.
+    ///
+    /// # Errors
+    /// [`ModelError::Architecture`], or a missing key.
+    pub fn check_architecture(file: &Container<'_>) -> Result<(), Error> {
+        match file.text("general.architecture")? {
+            ARCHITECTURE => Ok(()),
+            other => Err(ModelError::Architecture(other.into()).into()),
+        }
     }
 
     /// Writes the sizes under the keys that [`Config::from_container`] reads.

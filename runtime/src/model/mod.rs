@@ -97,9 +97,12 @@ impl Model {
     }
 
     fn check(data: Data) -> Result<Self, Error> {
-        let file = Container::parse(data.bytes())?;
+        // First of all: what kind of file it is decides whether anything else can be expected.
+        let file = Container::parse_if(data.bytes(), |file| {
+            Config::check_architecture(file)?;
+            file.check_version()
+        })?;
         let config = Config::from_container(&file)?;
-        file.check_version()?;
         let name = file.text("general.name").unwrap_or("unnamed").to_string();
         let tokenizer = Tokenizer::from_container(&file)?;
         if tokenizer.len() != config.text.n_vocab {
