@@ -4,7 +4,8 @@ mod args;
 
 use args::{Args, HELP, Pack};
 use pg_quantize::{Checkpoint, Error, Progress, Report, pack, resolve};
-use std::io::{self, IsTerminal, Write};
+use pg_runtime::platform::status_line::StatusLine;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -42,9 +43,7 @@ fn run(job: &Pack) -> Result<Report, Error> {
     let source = resolve(&job.model)?;
     let checkpoint = Checkpoint::open(&source)?;
     let mut meter = Meter::new();
-    let result = pack(&checkpoint, job.preset, &job.output_for(&source), &mut |p| meter.show(p));
-    meter.clear();
-    result
+    pack(&checkpoint, job.preset, &job.output_for(&source), &mut |p| meter.show(p))
 }
 
 fn complain(message: &str) {
@@ -52,33 +51,27 @@ fn complain(message: &str) {
     let _ = writeln!(io::stderr(), "pg-quantize: {message}");
 }
 
-/// One line on the terminal that is rewritten in place; nothing if standard error is no terminal.
+/// How far packing has come, and how fast.
 struct Meter {
+    line: StatusLine,
     start: Instant,
     shown: Option<Instant>,
-    is_terminal: bool,
 }
 
 impl Meter {
     fn new() -> Self {
-        Meter { start: Instant::now(), shown: None, is_terminal: io::stderr().is_terminal() }
+        Meter { line: StatusLine::new(), start: Instant::now(), shown: None }
     }
 
     fn show(&mut self, p: Progress<'_>) {
         let now = Instant::now();
         let is_due = self.shown.is_none_or(|t| now - t > Duration::from_millis(100));
-        if !self.is_terminal || !is_due {
+        if !self.line.is_watched() || !is_due {
             return;
         }
         self.shown = Some(now);
         let speed = p.done as f64 / 1e6 / (now - self.start).as_secs_f64().max(1e-3);
         let percent = p.done * 100 / p.total.max(1);
-        let _ = write!(io::stderr(), "\r\x1b[K{percent:3} %  {speed:.0} MB/s  {}", p.tensor);
-    }
-
-    fn clear(&self) {
-        if self.shown.is_some() {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
+        self.line.show(&format!("{percent:3} %  {speed:.0} MB/s  {}", p.tensor));
     }
 }

@@ -208,9 +208,7 @@ impl<'m> Session<'m> {
     /// As [`Session::new`].
     pub fn memory_plan(model: &Model, options: &SessionOptions) -> Result<Plan, Error> {
         let (kernels, preprocess) = check(model, options)?;
-        let mut measure = Carver::measuring();
-        carve(&mut measure, model, options, kernels, &preprocess);
-        Ok(measure.into_plan())
+        Ok(measure(model, options, kernels, &preprocess))
     }
 
     fn build(
@@ -218,8 +216,8 @@ impl<'m> Session<'m> {
         options: SessionOptions,
         block: impl FnOnce(usize) -> Result<Block, SetupError>,
     ) -> Result<Self, Error> {
-        let plan = Self::memory_plan(model, &options)?;
         let (kernels, preprocess) = check(model, &options)?;
+        let plan = measure(model, &options, kernels, &preprocess);
         let mut carver = Carver::cutting(block(plan.bytes())?, &plan)?;
         let (mut buffers, workers) = carve(&mut carver, model, &options, kernels, &preprocess);
         buffers.decoder.set_up(&model.config().text);
@@ -433,6 +431,17 @@ fn check(model: &Model, options: &SessionOptions) -> Result<(&'static Kernels, P
     Ok((kernels, preprocess))
 }
 
+fn measure(
+    model: &Model,
+    options: &SessionOptions,
+    kernels: &'static Kernels,
+    preprocess: &Preprocess,
+) -> Plan {
+    let mut carver = Carver::measuring();
+    carve(&mut carver, model, options, kernels, preprocess);
+    carver.into_plan()
+}
+
 /// Lists every array of a session: measured with one kind of carver, taken with the other.
 fn carve(
     carver: &mut Carver,
@@ -444,8 +453,8 @@ fn carve(
     let config = model.config();
     let n_prefix = config.vision.n_patches() + options.max_prompt_tokens;
     let n_positions = n_prefix + options.max_new_tokens;
-    let floats = model.has_float_matrices();
-    let kv = options.kv.unwrap_or(if floats { KvPrecision::F32 } else { KvPrecision::F16 });
+    let k_float = model.longest_float_row();
+    let kv = options.kv.unwrap_or(if k_float > 0 { KvPrecision::F32 } else { KvPrecision::F16 });
     let values = VisionBuffers::activation_values(&config.vision)
         .max(DecoderState::activation_values(&config.text, n_prefix));
     let resize = preprocess.scratch_len();
@@ -456,13 +465,9 @@ fn carve(
         decoder: DecoderState::carve(carver, &config.text, DecoderSizes { n_prefix, n_positions, kv }),
         activations: Activations::carve(carver, values),
     };
-    let sizes = WorkerSizes { n_keys: n_positions, k_float: if floats { longest_row(model) } else { 0 } };
+    let sizes = WorkerSizes { n_keys: n_positions, k_float };
     let workers = (0..options.threads).map(|_| Worker::carve(carver, kernels, sizes)).collect();
     (buffers, workers)
-}
-
-fn longest_row(model: &Model) -> usize {
-    model.tensors().map(|t| t.dims[0]).max().unwrap_or(0)
 }
 
 /// A session may be made on one thread and used on another.

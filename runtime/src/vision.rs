@@ -5,12 +5,9 @@
 
 use crate::kernels::{KvRows, KvSlice};
 use crate::memory::{Carver, Region};
-use crate::model::{VisionConfig, VisionLayer, VisionWeights};
-use crate::ops::{Activations, Exec, Heads, attention, linear};
+use crate::model::{LayerNorm, VisionConfig, VisionLayer, VisionWeights};
+use crate::ops::{Activations, Exec, Heads, MLP_CHUNK, attention, linear};
 use crate::probe::{Probe, Tap};
-
-/// Tokens that go through the MLP at a time: its hidden layer is the widest array of the tower.
-const MLP_CHUNK: usize = 256;
 
 /// Every array between two steps.
 #[derive(Debug)]
@@ -51,8 +48,8 @@ impl VisionBuffers {
     /// Most values that any product of the tower takes as input.
     pub fn activation_values(c: &VisionConfig) -> usize {
         let n = c.n_patches();
-        let padded = |k: usize| k.next_multiple_of(crate::format::block::BLOCK);
-        (n * padded(c.patch_values()).max(padded(c.d_model))).max(n.min(MLP_CHUNK) * padded(c.d_ff))
+        let room = Activations::values;
+        room(n, c.patch_values()).max(room(n, c.d_model)).max(room(n.min(MLP_CHUNK), c.d_ff))
     }
 }
 
@@ -73,10 +70,7 @@ pub fn encode<'b>(
         attend(c, layer, b, exec, acts);
         mlp(c, layer, b, exec, acts);
     }
-    let norm = &w.post_norm;
-    exec.rows(&mut b.normed, c.d_model, |kernels, t, out| {
-        kernels.layer_norm(&b.x[t * c.d_model..][..c.d_model], norm.weight, norm.bias, c.norm_eps, out);
-    });
+    layer_norm(c, &w.post_norm, &b.x, &mut b.normed, exec);
     probe.look(Tap::VisionLastHidden, &b.normed, c.d_model);
     &b.normed
 }
@@ -90,16 +84,14 @@ fn attend(
     acts: &mut Activations,
 ) {
     let d = c.d_model;
-    exec.rows(&mut b.normed, d, |kernels, t, out| {
-        kernels.layer_norm(&b.x[t * d..][..d], w.norm1.weight, w.norm1.bias, c.norm_eps, out);
-    });
+    layer_norm(c, &w.norm1, &b.x, &mut b.normed, exec);
     let input = acts.input(exec, &b.normed, &w.qkv[0]);
     for (matrix, out) in w.qkv.iter().zip(&mut b.qkv) {
         linear(exec, matrix, &input, out);
     }
     let [q, k, v] = &b.qkv;
     let d_head = c.d_head();
-    let heads = Heads { n: c.n_heads, n_kv: c.n_heads, d: d_head, scale: 1.0 / libm::sqrtf(d_head as f32) };
+    let heads = Heads { n: c.n_heads, n_kv: c.n_heads, d: d_head };
     let kv = |h: usize| {
         let at = h * d_head;
         KvSlice::F32(KvRows::new(&k[at..], &v[at..], c.n_patches(), d, d_head))
@@ -119,9 +111,7 @@ fn mlp(
     acts: &mut Activations,
 ) {
     let d = c.d_model;
-    exec.rows(&mut b.normed, d, |kernels, t, out| {
-        kernels.layer_norm(&b.x[t * d..][..d], w.norm2.weight, w.norm2.bias, c.norm_eps, out);
-    });
+    layer_norm(c, &w.norm2, &b.x, &mut b.normed, exec);
     for (normed, branch) in b.normed.chunks(MLP_CHUNK * d).zip(b.branch.chunks_mut(MLP_CHUNK * d)) {
         let hidden = &mut b.hidden[..normed.len() / d * c.d_ff];
         let input = acts.input(exec, normed, &w.up);
@@ -131,4 +121,10 @@ fn mlp(
         linear(exec, &w.down, &input, branch);
     }
     exec.add(&mut b.x, &b.branch, d);
+}
+
+fn layer_norm(c: &VisionConfig, w: &LayerNorm<'_>, x: &[f32], out: &mut [f32], exec: &mut Exec) {
+    exec.rows(out, c.d_model, |kernels, t, out| {
+        kernels.layer_norm(&x[t * c.d_model..][..c.d_model], w.weight, w.bias, c.norm_eps, out);
+    });
 }

@@ -1,11 +1,12 @@
 //! Files that `pg-run` writes: complete, in their place, or not at all.
 
 use crate::run::{command, done, finish, folder, names, picture, refused, scene};
+use pg_tests::disk::SmallDisk;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 #[test]
 fn an_annotated_copy_is_the_picture_with_boxes() {
@@ -73,27 +74,10 @@ fn a_folder_without_permission() {
     assert!(names(out.path()).is_empty());
 }
 
-/// A small file system of its own, unmounted at the end.
-struct SmallDisk<'a>(&'a Path);
-
-impl<'a> SmallDisk<'a> {
-    fn mount(place: &'a Path) -> Option<Self> {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=4k", "small"]).arg(place).stderr(Stdio::null());
-        mount.status().is_ok_and(|s| s.success()).then_some(SmallDisk(place))
-    }
-}
-
-impl Drop for SmallDisk<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0).status();
-    }
-}
-
 #[test]
 fn a_full_disk_leaves_the_older_file_alone() {
     let out = folder();
-    let Some(_disk) = SmallDisk::mount(out.path()) else {
+    let Some(_disk) = SmallDisk::mount(out.path(), "4k") else {
         println!("skipped: no right to mount a small file system");
         return;
     };

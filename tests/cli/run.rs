@@ -24,7 +24,7 @@ pub(crate) fn model() -> &'static Path {
 
 /// One of the bundled pictures.
 pub(crate) fn scene(n: usize) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../quantize/demo/samples/scene-{n:02}.png"))
+    pg_tests::models::demo_sample(&format!("scene-{n:02}.png"))
 }
 
 /// A picture of the imaging tests.

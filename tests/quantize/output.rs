@@ -1,10 +1,10 @@
 //! Where the file goes, and that nothing is left behind when it cannot go there.
 
 use crate::checkpoint::{Case, refusal};
+use pg_tests::disk::SmallDisk;
 use std::fs;
 use std::io::Read;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 #[test]
 fn the_default_name_is_that_of_the_model_and_the_preset() {
@@ -67,28 +67,11 @@ fn a_link_is_followed() {
     assert_eq!(fs::read_dir(case.out().join("far")).unwrap().count(), 1);
 }
 
-/// A small file system of its own, unmounted at the end.
-struct SmallDisk<'a>(&'a Path);
-
-impl<'a> SmallDisk<'a> {
-    fn mount(place: &'a Path) -> Option<Self> {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=1m", "small"]).arg(place).stderr(Stdio::null());
-        mount.status().is_ok_and(|s| s.success()).then_some(SmallDisk(place))
-    }
-}
-
-impl Drop for SmallDisk<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0).status();
-    }
-}
-
 #[test]
 fn a_full_disk_leaves_nothing() {
     let case = Case::new();
     let out = case.out();
-    let Some(_disk) = SmallDisk::mount(&out) else {
+    let Some(_disk) = SmallDisk::mount(&out, "1m") else {
         println!("skipped: no right to mount a small file system");
         return;
     };

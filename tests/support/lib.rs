@@ -1,6 +1,7 @@
 //! What tests of several rooms share.
 
 pub mod compare;
+pub mod disk;
 pub mod gguf;
 pub mod golden;
 pub mod models;

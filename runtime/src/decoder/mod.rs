@@ -8,16 +8,12 @@ mod kv_cache;
 
 pub use kv_cache::{KvCache, KvPrecision};
 
-use crate::format::block::BLOCK;
 use crate::memory::{Carver, Region};
 use crate::model::{DecoderLayer, DecoderWeights, TextConfig};
-use crate::ops::{Activations, Exec, Heads, Rope, attention, linear};
+use crate::ops::{Activations, Exec, Heads, MLP_CHUNK, Rope, attention, linear};
 use crate::prefix::embed;
 use crate::probe::{Probe, Tap};
 use crate::tokenizer::TokenId;
-
-/// Positions that go through the MLP at a time: its two hidden arrays are the widest of all.
-const MLP_CHUNK: usize = 256;
 
 /// Everything that changes during a run.
 #[derive(Debug)]
@@ -89,9 +85,10 @@ impl DecoderState {
 
     /// Most values that any product of the decoder takes as input.
     pub fn activation_values(c: &TextConfig, n_prefix: usize) -> usize {
-        let padded = |k: usize| k.next_multiple_of(BLOCK);
-        (n_prefix * padded(c.d_model).max(padded(c.n_heads * c.d_head)))
-            .max(n_prefix.min(MLP_CHUNK) * padded(c.d_ff))
+        let room = Activations::values;
+        room(n_prefix, c.d_model)
+            .max(room(n_prefix, c.n_heads * c.d_head))
+            .max(room(n_prefix.min(MLP_CHUNK), c.d_ff))
     }
 
     /// The scores of every token for the next position.
@@ -173,8 +170,7 @@ fn attend(
     s.rope.apply(exec, k, d_kv, s.n);
     s.cache.put(exec.kernels(), i, s.n, k, v);
 
-    let heads =
-        Heads { n: c.n_heads, n_kv: c.n_kv_heads, d: c.d_head, scale: 1.0 / libm::sqrtf(c.d_head as f32) };
+    let heads = Heads { n: c.n_heads, n_kv: c.n_kv_heads, d: c.d_head };
     let (cache, seen) = (&s.cache, s.n + n);
     attention(exec, &heads, q, |h| cache.head(i, seen, h, c.d_head), &mut s.attended[..n * d_q]);
     let input = acts.input(exec, &s.attended[..n * d_q], &w.output);

@@ -151,9 +151,10 @@ impl Model {
         self.data.bytes().len()
     }
 
-    /// Whether any matrix is stored in floats, which then need room to be unpacked.
-    pub fn has_float_matrices(&self) -> bool {
-        self.tensors.values().any(|t| t.usage == Usage::Matrix && !t.info.format.is_quantized())
+    /// The longest row of a matrix stored in floats, which need room to be unpacked; 0 if all are quantized.
+    pub fn longest_float_row(&self) -> usize {
+        let is_float = |t: &&Tensor| t.usage == Usage::Matrix && !t.info.format.is_quantized();
+        self.tensors.values().filter(is_float).map(|t| t.k).max().unwrap_or(0)
     }
 
     fn tensor(&self, name: &str) -> (&Tensor, &[u8]) {

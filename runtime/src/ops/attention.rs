@@ -13,11 +13,9 @@ pub struct Heads {
     pub n_kv: usize,
     /// Width of one head.
     pub d: usize,
-    /// What scores are multiplied with before the softmax.
-    pub scale: f32,
 }
 
-/// `out[t][h] = softmax(scale * q[t][h] . keys) . values` over all keys: no mask. `q` and `out` are
+/// `out[t][h] = softmax(q[t][h] . keys / sqrt(d)) . values` over all keys: no mask. `q` and `out` are
 /// `[n, heads.n * heads.d]`; `kv` gives the keys and values of a key/value head.
 pub fn attention<'a>(
     exec: &mut Exec,
@@ -27,6 +25,7 @@ pub fn attention<'a>(
     out: &mut [f32],
 ) {
     let (d, group) = (heads.d, heads.n / heads.n_kv);
+    let scale = 1.0 / libm::sqrtf(d as f32);
     let mut rest = &mut *out;
     exec.share(
         q.len() / d,
@@ -36,7 +35,7 @@ pub fn attention<'a>(
         |kernels, worker, range, out| {
             for (item, out) in range.zip(out.chunks_exact_mut(d)) {
                 let kv = kv(item % heads.n / group);
-                kernels.attend(&q[item * d..][..d], &kv, heads.scale, &mut worker.scores, out);
+                kernels.attend(&q[item * d..][..d], &kv, scale, &mut worker.scores, out);
             }
         },
     );

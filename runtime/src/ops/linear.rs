@@ -48,6 +48,11 @@ pub struct Input<'a> {
 }
 
 impl Activations {
+    /// Values that `n` rows of `k` take, padding included.
+    pub const fn values(n: usize, k: usize) -> usize {
+        n * k.next_multiple_of(BLOCK)
+    }
+
     /// Room for `values` values, rows padded to whole blocks.
     pub fn carve(carver: &mut Carver, values: usize) -> Self {
         Activations {

@@ -37,6 +37,8 @@ pub struct Worker {
     pub float_buffer: Region<f32>,
 }
 
+/// Tokens that go through an MLP at a time: its hidden layer is the widest array of a transformer.
+pub const MLP_CHUNK: usize = 256;
 /// Multiplications that make it worth to wake another member: some microseconds of work.
 const MEMBER_WORK: usize = 100_000;
 /// What one value of a norm, a GELU or a rotation costs, in multiplications of a matrix product.
@@ -99,7 +101,7 @@ impl Exec {
         let kernels = self.kernels;
         let members = (work / MEMBER_WORK).clamp(1, self.workers.len());
         let mut parts: [Option<(&mut Worker, Range<usize>, P)>; MAX_THREADS] = [const { None }; MAX_THREADS];
-        for (i, (part, worker)) in parts.iter_mut().zip(&mut self.workers).enumerate() {
+        for (i, (part, worker)) in parts[..members].iter_mut().zip(&mut self.workers).enumerate() {
             let range = share(n, members, unit, i);
             let cut = cut(&range);
             *part = Some((worker, range, cut));

@@ -1,4 +1,5 @@
-//! What the machine offers: CPU features, memory maps, a clock, and the environment variables that steer us.
+//! What the machine offers: CPU features, memory maps, a clock, the environment variables that steer us, a line on a
+//! terminal.
 //!
 //! Nothing here knows about models.
 
@@ -9,3 +10,5 @@ pub mod files;
 pub mod knobs;
 #[cfg(feature = "std")]
 pub mod mmap;
+#[cfg(feature = "std")]
+pub mod status_line;

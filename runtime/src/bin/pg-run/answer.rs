@@ -1,12 +1,13 @@
 //! `caption`, `detect`, `ask`, `ocr`, `prompt`: one answer a picture.
 
 use crate::args::{Answer, Args};
-use crate::progress::Progress;
 use crate::report::{self, Report};
 use crate::{Failure, Outcome, open_session};
 use pg_runtime::pictures::{self, Label, Picture};
-use pg_runtime::{Model, Prompt, Session};
+use pg_runtime::platform::status_line::StatusLine;
+use pg_runtime::{Event, Model, Prompt, Session, Stage};
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 pub(crate) fn run(args: &Args, model: &Model, request: &Answer) -> Result<Outcome, Failure> {
@@ -41,11 +42,14 @@ fn one(
 ) -> Result<bool, Failure> {
     let picture = pictures::load(image).map_err(|e| e.to_string())?;
     let frame = picture.frame();
-    let progress = Progress::new();
+    let mut progress = StatusLine::new();
     let answer = session
-        .run_with(&frame, prompt, |event| progress.show(&event))
+        .run_with(&frame, prompt, |event| {
+            show(&event, &mut progress);
+            ControlFlow::Continue(())
+        })
         .map_err(|e| format!("{}: {e}", image.display()))?;
-    drop(progress);
+    progress.clear();
     if let Some(out) = &request.annotate {
         draw(&picture, &answer, &place(out, image, request.images.len())?)?;
     }
@@ -59,6 +63,15 @@ fn one(
     }
     out.flush()?;
     Ok(!answer.objects().is_empty())
+}
+
+fn show(event: &Event<'_>, progress: &mut StatusLine) {
+    match event {
+        Event::Stage(Stage::Vision) => progress.show("looking at the picture …"),
+        Event::Stage(Stage::Prefill) => progress.show("reading the prompt …"),
+        Event::Stage(Stage::Decode) => progress.show("answering …"),
+        Event::Token(answer) => progress.show(&format!("answering: {} tokens", answer.tokens().len())),
+    }
 }
 
 fn draw(picture: &Picture, answer: &pg_runtime::Answer<'_>, out: &Path) -> Result<(), String> {

@@ -5,7 +5,6 @@
 mod answer;
 mod args;
 mod inspect;
-mod progress;
 mod report;
 mod trace;
 

@@ -9,7 +9,7 @@ mod terminal;
 mod truth;
 
 use pg_quantize::{Checkpoint, Preset, Report, Source};
-use pg_runtime::platform::{files::PartialFile, knobs};
+use pg_runtime::platform::{files::write_whole, knobs};
 use pg_runtime::{Model, Session, SessionOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -96,7 +96,8 @@ fn demo() -> Result<(), Failure> {
         shown.push(result);
     }
     let page = folder.join("index.html");
-    write(&page, &sheet::page(&shown, &setup, &packed)?)?;
+    write_whole(&page, sheet::page(&shown, &setup, &packed)?.as_bytes())
+        .map_err(|e| format!("cannot write {}: {e}", page.display()))?;
     terminal.ending(&shown, &page, start.elapsed().as_secs_f64())?;
     Ok(())
 }
@@ -116,13 +117,4 @@ fn output_folder() -> Result<PathBuf, String> {
     let target = exe.parent().and_then(Path::parent);
     let target = target.ok_or("this program is not in a target folder; start it with `cargo demo`")?;
     Ok(target.join("demo"))
-}
-
-fn write(path: &Path, text: &str) -> Result<(), String> {
-    let file = PartialFile::create(path);
-    let written = file.and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.finish()
-    });
-    written.map(drop).map_err(|e| format!("cannot write {}: {e}", path.display()))
 }

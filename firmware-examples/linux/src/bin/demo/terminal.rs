@@ -3,6 +3,7 @@
 use crate::LIMITS;
 use crate::run::{Found, Kind, Reply, Shown};
 use pg_quantize::Report;
+use pg_runtime::platform::status_line::StatusLine;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
@@ -10,26 +11,23 @@ use std::path::Path;
 #[derive(Debug)]
 pub(crate) struct Terminal {
     is_bold: bool,
-    /// The progress line goes to standard error, so that it can be told apart.
-    has_progress: bool,
-    progress_shown: bool,
+    progress: StatusLine,
 }
 
 impl Terminal {
     pub(crate) fn new() -> Self {
         Terminal {
             is_bold: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
-            has_progress: io::stderr().is_terminal(),
-            progress_shown: false,
+            progress: StatusLine::new(),
         }
     }
 
     pub(crate) fn packing(&mut self, tensor: &str) {
-        self.rewrite(&format!("packing {tensor}"));
+        self.progress.show(&format!("packing {tensor}"));
     }
 
     pub(crate) fn progress(&mut self, index: usize, n: usize, prompt: &str) {
-        self.rewrite(&format!("picture {} of {n}: {prompt}", index + 1));
+        self.progress.show(&format!("picture {} of {n}: {prompt}", index + 1));
     }
 
     pub(crate) fn packed(&mut self, report: &Report) -> io::Result<()> {
@@ -86,18 +84,8 @@ impl Terminal {
         if self.is_bold { format!("\x1b[1m{text}\x1b[0m") } else { text.to_string() }
     }
 
-    fn rewrite(&mut self, line: &str) {
-        if self.has_progress {
-            // A progress line that cannot be shown is no loss.
-            let _ = write!(io::stderr(), "\r\x1b[K{line}");
-            self.progress_shown = true;
-        }
-    }
-
     fn print(&mut self, text: &str) -> io::Result<()> {
-        if core::mem::take(&mut self.progress_shown) {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
+        self.progress.clear();
         let mut out = io::stdout().lock();
         out.write_all(text.as_bytes())?;
         out.flush()
