@@ -117,16 +117,17 @@ fn pack_tensor(
         format: spec.format,
     };
     let source_row = kind.k * kind.precision.bytes();
-    let rows_at_once = (CHUNK_BYTES / source_row).max(1);
+    let rows_at_once = (CHUNK_BYTES / source_row).max(1).next_multiple_of(kind.format.group_rows());
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(MAX_THREADS));
     let weights = checkpoint.weights();
 
-    let mut packed = vec![0; rows_at_once.min(spec.rows()) * spec.row_bytes()];
+    let packed_bytes = |rows| kind.format.matrix_bytes(kind.k, rows);
+    let mut packed = vec![0; packed_bytes(rows_at_once.min(spec.rows()))];
     let mut tally = Tally::default();
     for first in (0..spec.rows()).step_by(rows_at_once) {
         let rows = rows_at_once.min(spec.rows() - first);
         let source = weights.window(stored, first * source_row, rows * source_row)?;
-        let packed = &mut packed[..rows * spec.row_bytes()];
+        let packed = &mut packed[..packed_bytes(rows)];
         // A thread costs more than a small tensor.
         let threads = if source.len() < 1 << 16 { 1 } else { threads };
         let part = pack_rows(kind, first, &source, packed, threads).map_err(|e| Error::Tensor {

@@ -3,7 +3,6 @@
 //! Follows big_vision's `paligemma.py`: image tokens are the projector's output as it is; only token embeddings
 //! are multiplied by the square root of the width.
 
-use crate::format::block;
 use crate::model::{DecoderWeights, TextConfig};
 use crate::ops::{Activations, Exec, Matrix, linear};
 use crate::probe::{Probe, Tap};
@@ -33,8 +32,7 @@ pub fn assemble(
 
 /// The scaled embedding of one token; `out` is `[d_model]`.
 pub fn embed(c: &TextConfig, w: &DecoderWeights<'_>, id: TokenId, out: &mut [f32]) {
-    let table = &w.embedding.weights;
-    block::dequantize_row(table.format(), table.row(id as usize), out);
+    w.embedding.weights.expand(id as usize, out);
     let scale = libm::sqrtf(c.d_model as f32);
     out.iter_mut().for_each(|x| *x *= scale);
 }

@@ -19,19 +19,26 @@ fn expanded(file: &[u8]) -> BTreeMap<String, (TensorRole, WeightFormat, Vec<f32>
         assert_eq!(role.name, info.name, "the file's order is that of use");
         let k = role.dims[0];
         assert_eq!(
-            (info.dims[0], &info.dims[1..]),
-            (info.format.padded(k), &role.dims[1..]),
+            info.dims,
+            padded(info.format, &role.dims),
             "{}",
             role.name
         );
-        let row_bytes = info.format.row_bytes(k);
+        let (bytes, rows) = (info.format.group_bytes(k), info.format.group_rows());
         let mut values = vec![0.0; role.dims.iter().product()];
-        for (row, out) in file[info.bytes.clone()].chunks(row_bytes).zip(values.chunks_mut(k)) {
-            dequantize_row(info.format, row, out);
+        for (r, out) in values.chunks_mut(k).enumerate() {
+            let group = &file[info.bytes.clone()][r / rows * bytes..][..bytes];
+            dequantize_row(info.format, group, r % rows, out);
         }
         (role.name.clone(), (role, info.format, values))
     };
     roles.into_iter().zip(container.tensors()).map(expand).collect()
+}
+
+/// The sizes that the file has to show for a tensor of `dims`.
+fn padded(format: WeightFormat, dims: &[usize]) -> Vec<usize> {
+    let rows = dims.get(1).map(|&rows| format.padded_rows(rows));
+    [format.padded(dims[0])].into_iter().chain(rows).collect()
 }
 
 fn demo_packed(preset: Preset) -> Vec<u8> {

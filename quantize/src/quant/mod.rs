@@ -10,7 +10,7 @@ use crate::source::Precision;
 use byteorder::{ByteOrder, LittleEndian};
 use half::{bf16, f16};
 use pg_runtime::format::WeightFormat;
-use pg_runtime::format::block::{BLOCK, Q4_BYTES, Q8_BYTES, write_q4, write_q8};
+use pg_runtime::format::block::{BLOCK, write_block};
 use std::fmt;
 
 /// What one tensor's rows are made of and made into.
@@ -69,8 +69,8 @@ impl fmt::Display for BadValue {
 
 /// Packs rows, a share of them on each of `threads` threads.
 ///
-/// `source` holds whole rows as stored in the checkpoint, `packed` is as many rows of the file; `first_row` is
-/// the number of the first one, for messages.
+/// `source` holds whole rows as stored in the checkpoint, `packed` is room for as many rows of the file, the first of
+/// which begins a group; `first_row` is its number, for messages.
 pub(crate) fn pack_rows(
     kind: RowKind,
     first_row: usize,
@@ -78,11 +78,16 @@ pub(crate) fn pack_rows(
     packed: &mut [u8],
     threads: usize,
 ) -> Result<Tally, BadValue> {
-    let (source_row, packed_row) = (kind.k * kind.precision.bytes(), kind.format.row_bytes(kind.k));
+    let source_row = kind.k * kind.precision.bytes();
     let rows = source.len() / source_row;
-    assert_eq!((source.len(), packed.len()), (rows * source_row, rows * packed_row), "whole rows");
-    let share = rows.div_ceil(threads.max(1)).max(1);
-    let shares = source.chunks(share * source_row).zip(packed.chunks_mut(share * packed_row));
+    assert_eq!(
+        (source.len(), packed.len()),
+        (rows * source_row, kind.format.matrix_bytes(kind.k, rows)),
+        "whole rows"
+    );
+    let share = rows.div_ceil(threads.max(1)).max(1).next_multiple_of(kind.format.group_rows());
+    let packed_share = kind.format.matrix_bytes(kind.k, share);
+    let shares = source.chunks(share * source_row).zip(packed.chunks_mut(packed_share));
     let results: Vec<_> = std::thread::scope(|scope| {
         let mut running = Vec::new();
         let mut last = None;
@@ -108,9 +113,11 @@ pub(crate) fn pack_rows(
 fn pack_share(kind: RowKind, first_row: usize, source: &[u8], packed: &mut [u8]) -> Result<Tally, BadValue> {
     let mut values = vec![0.0f32; kind.k];
     let mut tally = Tally::default();
-    let source_rows = source.chunks_exact(kind.k * kind.precision.bytes());
-    let packed_rows = packed.chunks_exact_mut(kind.format.row_bytes(kind.k));
-    for (i, (s, p)) in source_rows.zip(packed_rows).enumerate() {
+    let group = kind.format.group_rows();
+    // Rows that fill up the last group stay zero.
+    packed.fill(0);
+    for (i, s) in source.chunks_exact(kind.k * kind.precision.bytes()).enumerate() {
+        let p = &mut packed[i / group * kind.format.group_bytes(kind.k)..][..kind.format.group_bytes(kind.k)];
         decode(kind.precision, s, &mut values);
         let bad = |(column, value)| BadValue { row: first_row + i, column, value, format: kind.format };
         if let Some(found) = find_non_finite(&values) {
@@ -119,7 +126,7 @@ fn pack_share(kind: RowKind, first_row: usize, source: &[u8], packed: &mut [u8])
         if kind.offset != 0.0 {
             values.iter_mut().for_each(|v| *v += kind.offset);
         }
-        tally.add(encode(kind.format, &values, p).map_err(bad)?);
+        tally.add(encode(kind.format, &values, i % group, p).map_err(bad)?);
     }
     Ok(tally)
 }
@@ -148,8 +155,8 @@ fn find_non_finite(values: &[f32]) -> Option<(usize, f32)> {
     values.iter().copied().enumerate().find(|(_, v)| !v.is_finite())
 }
 
-/// Stores one row; an error is the column and the value that does not fit.
-fn encode(format: WeightFormat, values: &[f32], packed: &mut [u8]) -> Result<Tally, (usize, f32)> {
+/// Stores one row as number `row` of its group; an error is the column and the value that does not fit.
+fn encode(format: WeightFormat, values: &[f32], row: usize, packed: &mut [u8]) -> Result<Tally, (usize, f32)> {
     match format {
         WeightFormat::F32 => {
             LittleEndian::write_f32_into(values, packed);
@@ -168,26 +175,27 @@ fn encode(format: WeightFormat, values: &[f32], packed: &mut [u8]) -> Result<Tal
             }
             Ok(tally)
         }
-        WeightFormat::Q8 => encode_blocks::<Q8_BYTES>(values, packed, q8::quantize, write_q8),
-        WeightFormat::Q4 => encode_blocks::<Q4_BYTES>(values, packed, q4::quantize, write_q4),
+        WeightFormat::Q8 => encode_blocks(format, values, row, packed, q8::quantize),
+        WeightFormat::Q4 => encode_blocks(format, values, row, packed, q4::quantize),
     }
 }
 
-fn encode_blocks<const N: usize>(
+fn encode_blocks(
+    format: WeightFormat,
     values: &[f32],
+    row: usize,
     packed: &mut [u8],
     quantize: Quantizer,
-    write: fn(f16, &[i8; BLOCK], &mut [u8; N]),
 ) -> Result<Tally, (usize, f32)> {
     let mut tally = Tally::default();
-    for (i, (x, b)) in values.chunks(BLOCK).zip(packed.as_chunks_mut::<N>().0).enumerate() {
+    for (i, (x, tile)) in values.chunks(BLOCK).zip(packed.chunks_exact_mut(format.tile_bytes())).enumerate() {
         let mut block = [0.0; BLOCK];
         block[..x.len()].copy_from_slice(x);
         let Some((scale, q)) = quantize(&block) else {
             let (column, value) = largest(&block);
             return Err((i * BLOCK + column, value));
         };
-        write(scale, &q, b);
+        write_block(format, tile, row, scale, &q);
         tally.squares += f64::from(dot(&block, &block));
         tally.error_squares += f64::from(squared_error(&block, scale.to_f32(), &q));
     }

@@ -108,7 +108,7 @@ fn rows_are_packed_alike_by_any_number_of_threads() {
     for format in WeightFormat::ALL {
         let kind = RowKind { precision: Precision::F32, offset: 0.0, k, format };
         let pack = |threads| {
-            let mut packed = vec![0xaa; rows * format.row_bytes(k)];
+            let mut packed = vec![0xaa; format.matrix_bytes(k, rows)];
             pack_rows(kind, 0, &source, &mut packed, threads).map(|_| packed).unwrap()
         };
         let one = pack(1);
@@ -116,7 +116,8 @@ fn rows_are_packed_alike_by_any_number_of_threads() {
             assert_eq!(pack(threads), one);
         }
         let mut row = vec![0.0; k];
-        dequantize_row(format, &one[36 * format.row_bytes(k)..], &mut row);
+        let (group, bytes) = (36 / format.group_rows(), format.group_bytes(k));
+        dequantize_row(format, &one[group * bytes..][..bytes], 36 % format.group_rows(), &mut row);
         let norm = |v: &[f32]| v.iter().map(|x| x * x).sum::<f32>().sqrt();
         let d: Vec<f32> = row.iter().zip(&x[36 * k..]).map(|(a, b)| a - b).collect();
         assert!(norm(&d) < 0.1 * norm(&row), "{}", format.name());
@@ -136,7 +137,7 @@ fn unusable_values_are_named() {
         x[2 * 40 + 33] = value;
         let source: Vec<u8> = x.iter().flat_map(|v| v.to_le_bytes()).collect();
         let kind = RowKind { precision: Precision::F32, offset: 0.0, k: 40, format };
-        let mut packed = vec![0; 4 * format.row_bytes(40)];
+        let mut packed = vec![0; format.matrix_bytes(40, 4)];
         let found = pack_rows(kind, 3, &source, &mut packed, 2).unwrap_err().to_string();
         assert!(found.contains(message), "{found}");
     }
@@ -150,13 +151,13 @@ fn norms_become_factors_and_half_precisions_are_read() {
     let mut packed = [0; 12];
     pack_rows(kind, 0, &source, &mut packed, 1).unwrap();
     let mut values = [0.0; 3];
-    dequantize_row(WeightFormat::F32, &packed, &mut values);
+    dequantize_row(WeightFormat::F32, &packed, 0, &mut values);
     assert_eq!(values, [1.5, 0.75, 3.0]);
 
     let kind = RowKind { precision: Precision::F16, offset: 0.0, ..kind };
     let source: Vec<u8> =
         [0.1f32, 6e-8, -65504.0].iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
     pack_rows(kind, 0, &source, &mut packed, 1).unwrap();
-    dequantize_row(WeightFormat::F32, &packed, &mut values);
+    dequantize_row(WeightFormat::F32, &packed, 0, &mut values);
     assert_eq!(values, [0.1, 6e-8, -65504.0].map(|v| f16::from_f32(v).to_f32()));
 }

@@ -1,27 +1,36 @@
 //! Weight formats and their blocks: the only place that knows which bit of the file is which weight.
 //!
-//! A matrix is stored row by row (one row per output). A row is a sequence of blocks of 32 weights; a row whose
-//! length is not a multiple of 32 is padded with zeros, which add nothing to a dot product whatever the
-//! activations hold there.
+//! Floats are stored row by row (one row per output). Integers are stored in *tiles* of 8 rows by 32 weights, so
+//! that one vector load meets 8 rows with the same activations, on any instruction set, for one activation row or for
+//! hundreds; nothing is rearranged when a file is loaded. Row `8 g + r` is number `r` of group `g`; a group is a
+//! sequence of tiles along the row. A block of 32 weights of one row shares a scale. Rows are padded with zero
+//! weights to whole tiles, and the last group with zero rows.
 //!
-//! | format | bytes of a block of 32 | value |
+//! | format | bytes of a tile | weight `i` of row `r` |
 //! | --- | --- | --- |
-//! | `Q8` | f16 scale, 32 x i8 | scale * q |
-//! | `Q4` | f16 scale, 16 bytes; byte j holds weight j in its low and weight j + 16 in its high nibble | scale * (nibble - 8) |
+//! | `Q8` | 8 f16 scales, 8 chunks of 32 | `scale[r] * q`, q the signed byte `4 r + i % 4` of chunk `i / 4` |
+//! | `Q4` | 8 f16 scales, 4 chunks of 32 | `scale[r] * (q - 8)`, q a half of byte `4 r + i % 4` of chunk `i / 4 % 4`: the low one for `i < 16`, else the high one |
 //!
-//! These are GGUF's types `Q8_0` and `Q4_0`, so any GGUF reader can list and expand them.
+//! Why this and not another layout: `tests/kernel-lab/README.md`.
 
+use alloc::vec::Vec;
 use byteorder::{ByteOrder, LittleEndian};
 use half::f16;
 
-/// Weights in one block of `Q8` and `Q4`.
+/// Weights of one row that share a scale: the length of a tile.
 pub const BLOCK: usize = 32;
-/// Bytes of one `Q8` block.
-pub const Q8_BYTES: usize = 2 + BLOCK;
-/// Bytes of one `Q4` block.
-pub const Q4_BYTES: usize = 2 + BLOCK / 2;
-/// Where the quantized values begin inside a block of either kind.
-pub const QUANTS: usize = 2;
+/// Rows of a tile.
+pub const GROUP: usize = 8;
+/// Bytes of a tile's scales, which come first.
+pub const SCALES: usize = 2 * GROUP;
+/// Neighbouring weights of a row that stand side by side: what a 32-bit lane of a dot product instruction takes.
+pub const RUN: usize = 4;
+/// Bytes of a chunk: one run of every row.
+pub const CHUNK: usize = GROUP * RUN;
+/// Bytes of a `Q8` tile.
+pub const Q8_TILE: usize = SCALES + GROUP * BLOCK;
+/// Bytes of a `Q4` tile.
+pub const Q4_TILE: usize = SCALES + GROUP * BLOCK / 2;
 
 /// How the weights of one tensor are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,24 +45,47 @@ pub enum WeightFormat {
     Q4,
 }
 
+/// GGUF's number of the type of signed bytes.
+const GGUF_I8: u32 = 24;
+
 impl WeightFormat {
     /// Every format, in the order of their size.
     pub const ALL: [WeightFormat; 4] =
         [WeightFormat::F32, WeightFormat::F16, WeightFormat::Q8, WeightFormat::Q4];
 
-    /// GGUF's number of the type.
+    /// GGUF's number of the element type. Tiles are arrays of bytes to GGUF, which knows nothing like them.
     pub const fn gguf_type(self) -> u32 {
         match self {
             WeightFormat::F32 => 0,
             WeightFormat::F16 => 1,
-            WeightFormat::Q4 => 2,
-            WeightFormat::Q8 => 8,
+            WeightFormat::Q8 | WeightFormat::Q4 => GGUF_I8,
         }
     }
 
-    /// The format with GGUF's number `n`, if this runtime reads it.
-    pub fn from_gguf_type(n: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|f| f.gguf_type() == n)
+    /// The sizes that stand in the tensor table for a tensor of `dims` (innermost first): for tiles, the bytes of
+    /// one, tiles in a group, groups.
+    pub fn gguf_dims(self, dims: &[usize]) -> Vec<usize> {
+        if !self.is_quantized() {
+            return dims.to_vec();
+        }
+        let rows: usize = dims[1..].iter().product();
+        alloc::vec![self.tile_bytes(), dims[0].div_ceil(BLOCK), rows.div_ceil(GROUP)]
+    }
+
+    /// The format and the sizes in weights, padding included, of a tensor that the table lists with `kind` and
+    /// `dims`; `None` if this runtime does not read it.
+    pub fn from_gguf(kind: u32, dims: &[usize]) -> Option<(Self, Vec<usize>)> {
+        match kind {
+            0 => Some((WeightFormat::F32, dims.to_vec())),
+            1 => Some((WeightFormat::F16, dims.to_vec())),
+            GGUF_I8 => {
+                let &[bytes, tiles, groups] = dims else { return None };
+                let format =
+                    [WeightFormat::Q8, WeightFormat::Q4].into_iter().find(|f| f.tile_bytes() == bytes)?;
+                Some((format, alloc::vec![tiles.checked_mul(BLOCK)?, groups.checked_mul(GROUP)?]))
+            }
+            _ => None,
+        }
     }
 
     /// The name used on command lines and in reports.
@@ -71,96 +103,112 @@ impl WeightFormat {
         matches!(self, WeightFormat::Q8 | WeightFormat::Q4)
     }
 
-    /// Weights that one unit of storage holds.
-    pub const fn block_len(self) -> usize {
+    /// Rows that are stored together.
+    pub const fn group_rows(self) -> usize {
+        if self.is_quantized() { GROUP } else { 1 }
+    }
+
+    /// Weights of a row that one unit of storage holds.
+    const fn tile_len(self) -> usize {
         if self.is_quantized() { BLOCK } else { 1 }
     }
 
-    /// Bytes of one unit of storage.
-    pub const fn block_bytes(self) -> usize {
+    /// Bytes of one unit of storage: a tile or a number.
+    pub const fn tile_bytes(self) -> usize {
         match self {
             WeightFormat::F32 => 4,
             WeightFormat::F16 => 2,
-            WeightFormat::Q8 => Q8_BYTES,
-            WeightFormat::Q4 => Q4_BYTES,
+            WeightFormat::Q8 => Q8_TILE,
+            WeightFormat::Q4 => Q4_TILE,
         }
     }
 
-    /// `k` rounded up to whole blocks: the row length found in the file.
+    /// `k` rounded up to whole tiles: the row length found in the file.
     pub const fn padded(self, k: usize) -> usize {
-        k.div_ceil(self.block_len()) * self.block_len()
+        k.next_multiple_of(self.tile_len())
     }
 
-    /// Bytes of one row of `k` weights, padding included.
-    pub const fn row_bytes(self, k: usize) -> usize {
-        k.div_ceil(self.block_len()) * self.block_bytes()
+    /// `rows` rounded up to whole groups: the number of rows found in the file.
+    pub const fn padded_rows(self, rows: usize) -> usize {
+        rows.next_multiple_of(self.group_rows())
     }
-}
 
-/// Writes one `Q8` block.
-pub fn write_q8(scale: f16, q: &[i8; BLOCK], out: &mut [u8; Q8_BYTES]) {
-    LittleEndian::write_u16(&mut out[..QUANTS], scale.to_bits());
-    for (byte, &v) in out[QUANTS..].iter_mut().zip(q) {
-        *byte = v as u8;
+    /// Bytes of one group of rows of `k` weights, padding included.
+    pub const fn group_bytes(self, k: usize) -> usize {
+        k.div_ceil(self.tile_len()) * self.tile_bytes()
     }
-}
 
-/// Reads one `Q8` block: its scale and its 32 values.
-pub fn read_q8(block: &[u8; Q8_BYTES]) -> (f32, [i8; BLOCK]) {
-    let mut q = [0; BLOCK];
-    for (v, &byte) in q.iter_mut().zip(&block[QUANTS..]) {
-        *v = byte as i8;
-    }
-    (read_scale(block), q)
-}
-
-/// Writes one `Q4` block; `q` holds values from -8 to 7.
-pub fn write_q4(scale: f16, q: &[i8; BLOCK], out: &mut [u8; Q4_BYTES]) {
-    LittleEndian::write_u16(&mut out[..QUANTS], scale.to_bits());
-    let (low, high) = q.split_at(BLOCK / 2);
-    for ((byte, &l), &h) in out[QUANTS..].iter_mut().zip(low).zip(high) {
-        debug_assert!((-8..8).contains(&l) && (-8..8).contains(&h));
-        *byte = ((l + 8) as u8 & 15) | (((h + 8) as u8 & 15) << 4);
+    /// Bytes of a matrix of `rows` rows of `k` weights, padding included.
+    pub const fn matrix_bytes(self, k: usize, rows: usize) -> usize {
+        rows.div_ceil(self.group_rows()) * self.group_bytes(k)
     }
 }
 
-/// Reads one `Q4` block: its scale and its 32 values from -8 to 7.
-pub fn read_q4(block: &[u8; Q4_BYTES]) -> (f32, [i8; BLOCK]) {
-    let mut q = [0; BLOCK];
-    for (j, &byte) in block[QUANTS..].iter().enumerate() {
-        q[j] = (byte & 15) as i8 - 8;
-        q[j + BLOCK / 2] = (byte >> 4) as i8 - 8;
-    }
-    (read_scale(block), q)
+/// Where a weight's byte is in its tile, and how far its bits are to the left there.
+const fn place(format: WeightFormat, row: usize, i: usize) -> (usize, u32) {
+    let (chunk, shift) = match format {
+        WeightFormat::Q4 => (i / RUN % (BLOCK / RUN / 2), if i < BLOCK / 2 { 0 } else { 4 }),
+        _ => (i / RUN, 0),
+    };
+    (SCALES + chunk * CHUNK + row * RUN + i % RUN, shift)
 }
 
-fn read_scale(block: &[u8]) -> f32 {
-    f16::from_bits(LittleEndian::read_u16(block)).to_f32()
-}
-
-/// Expands one row; `out.len()` is the row's length without padding.
+/// Writes the block of `row` (0 to 7) in one tile; for `Q4`, `q` holds values from -8 to 7. The tile was zero there or
+/// holds the same row's older values.
 ///
 /// # Panics
-/// If `row` does not hold `format.row_bytes(out.len())` bytes.
-pub fn dequantize_row(format: WeightFormat, row: &[u8], out: &mut [f32]) {
-    assert_eq!(row.len(), format.row_bytes(out.len()), "row length");
+/// If `tile` is not one of `format`, which is an integer format.
+pub fn write_block(format: WeightFormat, tile: &mut [u8], row: usize, scale: f16, q: &[i8; BLOCK]) {
+    assert!(format.is_quantized() && tile.len() == format.tile_bytes() && row < GROUP, "a row of a tile");
+    LittleEndian::write_u16(&mut tile[2 * row..], scale.to_bits());
+    for (i, &v) in q.iter().enumerate() {
+        let (at, shift) = place(format, row, i);
+        if format == WeightFormat::Q4 {
+            debug_assert!((-8..8).contains(&v));
+            tile[at] = tile[at] & !(15 << shift) | ((v + 8) as u8 & 15) << shift;
+        } else {
+            tile[at] = v as u8;
+        }
+    }
+}
+
+/// Reads the block of `row` (0 to 7) in one tile: its scale and its 32 values.
+///
+/// # Panics
+/// If `tile` is not one of `format`, which is an integer format.
+pub fn read_block(format: WeightFormat, tile: &[u8], row: usize) -> (f32, [i8; BLOCK]) {
+    assert!(format.is_quantized() && tile.len() == format.tile_bytes() && row < GROUP, "a row of a tile");
+    let scale = f16::from_bits(LittleEndian::read_u16(&tile[2 * row..])).to_f32();
+    let value = |i| {
+        let (at, shift) = place(format, row, i);
+        match format {
+            WeightFormat::Q4 => (tile[at] >> shift & 15) as i8 - 8,
+            _ => tile[at] as i8,
+        }
+    };
+    (scale, core::array::from_fn(value))
+}
+
+/// Expands row `row` of one group; `out.len()` is the row's length without padding.
+///
+/// # Panics
+/// If `group` does not hold `format.group_bytes(out.len())` bytes.
+pub fn dequantize_row(format: WeightFormat, group: &[u8], row: usize, out: &mut [f32]) {
+    assert_eq!(group.len(), format.group_bytes(out.len()), "group length");
     match format {
-        WeightFormat::F32 => LittleEndian::read_f32_into(row, out),
+        WeightFormat::F32 => LittleEndian::read_f32_into(group, out),
         WeightFormat::F16 => {
-            for (x, b) in out.iter_mut().zip(row.as_chunks::<2>().0) {
+            for (x, b) in out.iter_mut().zip(group.as_chunks::<2>().0) {
                 *x = f16::from_le_bytes(*b).to_f32();
             }
         }
-        WeightFormat::Q8 => expand(row, out, read_q8),
-        WeightFormat::Q4 => expand(row, out, read_q4),
-    }
-}
-
-fn expand<const N: usize>(row: &[u8], out: &mut [f32], read: fn(&[u8; N]) -> (f32, [i8; BLOCK])) {
-    for (xs, block) in out.chunks_mut(BLOCK).zip(row.as_chunks::<N>().0) {
-        let (scale, q) = read(block);
-        for (x, v) in xs.iter_mut().zip(q) {
-            *x = scale * v as f32;
+        WeightFormat::Q8 | WeightFormat::Q4 => {
+            for (xs, tile) in out.chunks_mut(BLOCK).zip(group.chunks_exact(format.tile_bytes())) {
+                let (scale, q) = read_block(format, tile, row);
+                for (x, v) in xs.iter_mut().zip(q) {
+                    *x = scale * v as f32;
+                }
+            }
         }
     }
 }
@@ -170,27 +218,52 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_survive_a_round_trip() {
-        let mut q = [0i8; BLOCK];
-        for (i, v) in q.iter_mut().enumerate() {
-            *v = (i * 7 % 8) as i8 - if i % 3 == 0 { 8 } else { 0 };
+    fn blocks_survive_a_round_trip_and_leave_the_other_rows_alone() {
+        for format in [WeightFormat::Q8, WeightFormat::Q4] {
+            let mut tile = alloc::vec![0; format.tile_bytes()];
+            let value = |row: usize, i: usize| {
+                let v = (i * 7 + row * 3) % 16;
+                if format == WeightFormat::Q4 { v as i8 - 8 } else { (v * 17) as u8 as i8 }
+            };
+            let scale = |row: usize| f16::from_f32(0.37 * row as f32 - 1.0);
+            for round in 0..2 {
+                for row in (0..GROUP).rev() {
+                    let q = core::array::from_fn(|i| value(row, i + round));
+                    write_block(format, &mut tile, row, scale(row), &q);
+                }
+            }
+            for row in 0..GROUP {
+                let expected = (scale(row).to_f32(), core::array::from_fn(|i| value(row, i + 1)));
+                assert_eq!(read_block(format, &tile, row), expected);
+            }
         }
-        let mut b4 = [0; Q4_BYTES];
-        write_q4(f16::from_f32(0.37), &q, &mut b4);
-        assert_eq!(read_q4(&b4), (f16::from_f32(0.37).to_f32(), q));
-        let q = q.map(|v| v.wrapping_mul(15));
-        let mut b8 = [0; Q8_BYTES];
-        write_q8(f16::from_f32(-2.5), &q, &mut b8);
-        assert_eq!(read_q8(&b8), (-2.5, q));
+    }
+
+    /// The layout itself, spelled out: what every kernel relies on.
+    #[test]
+    fn weights_stand_where_the_table_says() {
+        let mut q = [0i8; BLOCK];
+        q[21] = 5;
+        let mut tile = [0; Q8_TILE];
+        write_block(WeightFormat::Q8, &mut tile, 3, f16::ONE, &q);
+        assert_eq!((tile[6..8].to_vec(), tile[16 + 5 * 32 + 3 * 4 + 1]), (alloc::vec![0x00, 0x3c], 5));
+        let mut tile = [0; Q4_TILE];
+        write_block(WeightFormat::Q4, &mut tile, 3, f16::ONE, &q);
+        assert_eq!(tile[16 + 32 + 3 * 4 + 1], 0xd8); // weight 5 is 0, stored as 8; weight 21 is 5, stored as 13
     }
 
     #[test]
-    fn rows_are_padded_to_whole_blocks() {
-        assert_eq!(WeightFormat::Q4.padded(4304), 4320);
-        assert_eq!(WeightFormat::Q8.row_bytes(588), 608 / 32 * 34);
-        assert_eq!(WeightFormat::F16.padded(588), 588);
+    fn matrices_are_padded_to_whole_tiles_and_listed_as_bytes() {
+        assert_eq!((WeightFormat::Q4.padded(4304), WeightFormat::Q4.padded_rows(4301)), (4320, 4304));
+        assert_eq!((WeightFormat::F16.padded(588), WeightFormat::F16.padded_rows(3)), (588, 3));
+        assert_eq!(WeightFormat::Q8.matrix_bytes(588, 9), 19 * 2 * 272);
+        assert_eq!(WeightFormat::Q4.gguf_dims(&[588, 9]), [144, 19, 2]);
         for f in WeightFormat::ALL {
-            assert_eq!(WeightFormat::from_gguf_type(f.gguf_type()), Some(f));
+            let (found, dims) = WeightFormat::from_gguf(f.gguf_type(), &f.gguf_dims(&[588, 9])).unwrap();
+            assert_eq!((found, dims), (f, alloc::vec![f.padded(588), f.padded_rows(9)]));
         }
+        assert_eq!(WeightFormat::from_gguf(24, &[145, 1, 1]), None);
+        assert_eq!(WeightFormat::from_gguf(24, &[272, 1]), None);
+        assert_eq!(WeightFormat::from_gguf(2, &[32, 1]), None);
     }
 }

@@ -1,7 +1,7 @@
 //! Reads a GGUF file: header, metadata, tensor table. Checked once here; nothing that uses it can fail.
 //!
 //! Refused: another magic or version, counts and lengths over the caps in [`super::limits`], text that is not
-//! UTF-8, duplicate keys or names, unknown types, products that overflow, rows that are not whole blocks,
+//! UTF-8, duplicate keys or names, unknown types, products that overflow, 
 //! tensors that overlap, leave holes, start off their alignment or end beyond the file, and bytes after the
 //! last tensor.
 
@@ -41,7 +41,7 @@ pub struct TensorInfo {
     pub name: String,
     /// How its elements are stored.
     pub format: WeightFormat,
-    /// Sizes, innermost (contiguous, padded to whole blocks) first.
+    /// Sizes in elements, innermost first, those of tiles padded to whole ones.
     pub dims: Vec<usize>,
     /// Its bytes, counted from the beginning of the file.
     pub bytes: Range<usize>,
@@ -238,27 +238,22 @@ fn tensor(cursor: &mut Cursor<'_>, next: &mut u64, alignment: u64) -> Result<Ten
         dims.push(usize::try_from(dim).map_err(|_| wrong(format!("dimension {dim} is too large")))?);
     }
     let kind = cursor.u32(&name)?;
-    let format = WeightFormat::from_gguf_type(kind)
-        .ok_or_else(|| FormatError::UnknownType { what: format!("tensor \"{name}\""), found: kind })?;
-    if dims[0] % format.block_len() != 0 {
-        return Err(wrong(format!(
-            "rows of {} elements are not whole blocks of {}",
-            dims[0],
-            format.block_len()
-        )));
-    }
+    let Some((format, in_elements)) = WeightFormat::from_gguf(kind, &dims) else {
+        let what = format!("tensor \"{name}\" of {dims:?}");
+        return Err(FormatError::UnknownType { what, found: kind });
+    };
     let offset = cursor.u64(&name)?;
     if offset != *next {
         return Err(wrong(format!(
             "its data starts at {offset}, expected {next}: tensors may neither overlap nor leave holes"
         )));
     }
-    // At most MAX_ELEMENTS * 4 bytes: no overflow.
-    let len = elements / format.block_len() as u64 * format.block_bytes() as u64;
+    // At most MAX_ELEMENTS * 4 bytes: no overflow. To the table, the elements of tiles are bytes.
+    let len = elements * if format.is_quantized() { 1 } else { format.tile_bytes() as u64 };
     *next = (offset + len).next_multiple_of(alignment);
     let range = |n: u64| usize::try_from(n).map_err(|_| wrong("beyond what this machine can address".into()));
     let bytes = range(offset)?..range(offset + len)?;
-    Ok(TensorInfo { name, format, dims, bytes })
+    Ok(TensorInfo { name, format, dims: in_elements, bytes })
 }
 
 /// Moves the tensors' ranges to where the data begins and checks that they fill the file exactly.

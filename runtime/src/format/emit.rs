@@ -102,9 +102,9 @@ pub struct TensorSpec {
 }
 
 impl TensorSpec {
-    /// Bytes of one row (innermost dimension), padding to whole blocks included.
-    pub fn row_bytes(&self) -> usize {
-        self.format.row_bytes(self.dims[0])
+    /// Bytes of the rows that are stored together, padding to whole tiles included.
+    pub fn group_bytes(&self) -> usize {
+        self.format.group_bytes(self.dims[0])
     }
 
     /// Number of rows: the product of all other dimensions.
@@ -114,7 +114,7 @@ impl TensorSpec {
 
     /// Bytes of the tensor.
     pub fn bytes(&self) -> usize {
-        self.row_bytes() * self.rows()
+        self.format.matrix_bytes(self.dims[0], self.rows())
     }
 }
 
@@ -143,9 +143,9 @@ impl<W: Write> TensorWriter<W> {
         for t in tensors {
             head.extend((t.name.len() as u64).to_le_bytes());
             head.extend(t.name.as_bytes());
-            head.extend((t.dims.len() as u32).to_le_bytes());
-            head.extend((t.format.padded(t.dims[0]) as u64).to_le_bytes());
-            head.extend(t.dims[1..].iter().flat_map(|&d| (d as u64).to_le_bytes()));
+            let dims = t.format.gguf_dims(&t.dims);
+            head.extend((dims.len() as u32).to_le_bytes());
+            head.extend(dims.iter().flat_map(|&d| (d as u64).to_le_bytes()));
             head.extend(t.format.gguf_type().to_le_bytes());
             head.extend(offset.to_le_bytes());
             offset = (offset + t.bytes() as u64).next_multiple_of(TENSOR_ALIGNMENT as u64);
@@ -208,7 +208,7 @@ mod tests {
         let mut w = TensorWriter::new(Vec::new(), &m, &tensors).unwrap();
         w.write(&[1; 20]).unwrap();
         w.write(&[2; 4]).unwrap();
-        w.write(&[3; 36]).unwrap();
+        w.write(&[3; 288]).unwrap();
         w.finish()
     }
 
@@ -223,9 +223,9 @@ mod tests {
         assert_eq!(kinds.collect::<Vec<_>>(), [1, -3]);
         assert!(c.u32("x.flag").is_err() && c.u32("absent").is_err());
         let [a, b] = c.tensors() else { panic!("{:?}", c.tensors()) };
-        assert_eq!((a.dims.as_slice(), b.dims.as_slice()), (&[3, 2][..], &[64, 1][..]));
+        assert_eq!((a.dims.as_slice(), b.dims.as_slice()), (&[3, 2][..], &[64, 8][..]));
         assert_eq!(file[a.bytes.clone()], [[1; 20].as_slice(), &[2; 4]].concat());
-        assert_eq!(file[b.bytes.clone()], [3; 36]);
+        assert_eq!(file[b.bytes.clone()], [3; 288]);
         assert_eq!((a.bytes.start % TENSOR_ALIGNMENT, b.bytes.start % TENSOR_ALIGNMENT), (0, 0));
     }
 

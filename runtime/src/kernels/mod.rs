@@ -14,6 +14,8 @@
 #![allow(clippy::disallowed_methods)]
 
 mod operands;
+#[cfg_attr(not(all(feature = "std", target_arch = "x86_64")), allow(dead_code))]
+mod panel;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -23,7 +25,7 @@ mod vector;
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 mod x86_64;
 
-pub use operands::{KvRows, KvSlice, QuantizedRows, TileMut, WeightRows};
+pub use operands::{KvRows, KvSlice, Panel, QuantizedRows, TileMut, WeightRows};
 
 use crate::error::SetupError;
 use crate::format::WeightFormat;
@@ -45,9 +47,9 @@ pub struct Kernels {
 /// checks around [`Kernels`] guarantee, and because they trust the lengths checked by its methods.
 #[allow(clippy::type_complexity)] // one signature a line reads better than fourteen aliases
 struct Table {
-    quantize: unsafe fn(&[f32], &mut [i8], &mut [f32], &mut [f32]),
-    gemm_q8: unsafe fn(&WeightRows<'_>, &QuantizedRows<'_>, &mut TileMut<'_>),
-    gemm_q4: unsafe fn(&WeightRows<'_>, &QuantizedRows<'_>, &mut TileMut<'_>),
+    quantize: unsafe fn(&[f32], &mut [i8], &mut [f32], &mut [i32]),
+    gemm_q8: unsafe fn(&WeightRows<'_>, &QuantizedRows<'_>, &mut TileMut<'_>, &mut Panel<'_>),
+    gemm_q4: unsafe fn(&WeightRows<'_>, &QuantizedRows<'_>, &mut TileMut<'_>, &mut Panel<'_>),
     gemm_f32: unsafe fn(&WeightRows<'_>, &[f32], &mut TileMut<'_>),
     gemm_f16: unsafe fn(&WeightRows<'_>, &[f32], &mut TileMut<'_>),
     attend_f32: unsafe fn(&[f32], &KvRows<'_, f32>, f32, &mut [f32], &mut [f32]),
@@ -115,19 +117,27 @@ impl Kernels {
         self.name.into()
     }
 
-    /// Quantizes a row of activations to blocks of 32: `x ~ scale * q`, and `sum` of each block's `q`.
+    /// Quantizes a row of activations to blocks of 32: `x ~ scale * q`, and each block's `offset`: what 4-bit weights
+    /// stored as 0 to 15 instead of -8 to 7 make its products too large by, negated.
     ///
-    /// `q` is [`k` rounded up to whole blocks]; what lies beyond `x` is zero. `scale` and `sum` hold one value
-    /// a block.
-    pub fn quantize(&self, x: &[f32], q: &mut [i8], scale: &mut [f32], sum: &mut [f32]) {
+    /// `q` is [`k` rounded up to whole blocks]; what lies beyond `x` is zero. `scale` and `offset` hold one value
+    /// a block. An offset is two numbers of 16 bits: -8 times the sum of the `q[i]` with `i % 4` below 2 (in the low
+    /// half), and of the others, as products of pairs of neighbours are summed in the halves of a 32-bit lane.
+    pub fn quantize(&self, x: &[f32], q: &mut [i8], scale: &mut [f32], offset: &mut [i32]) {
         assert_eq!(q.len(), x.len().next_multiple_of(BLOCK));
-        assert!(scale.len() == q.len() / BLOCK && sum.len() == scale.len());
+        assert!(scale.len() == q.len() / BLOCK && offset.len() == scale.len());
         // SAFETY: the table runs here (see the module's documentation), lengths are checked above.
-        unsafe { (self.table.quantize)(x, q, scale, sum) }
+        unsafe { (self.table.quantize)(x, q, scale, offset) }
     }
 
-    /// `out[t][r] = dot(weights[r], x[t])` for quantized weights and activations.
-    pub fn gemm_quantized(&self, w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
+    /// `out[t][r] = dot(weights[r], x[t])` for quantized weights and activations; `panel` is scratch memory.
+    pub fn gemm_quantized(
+        &self,
+        w: &WeightRows<'_>,
+        x: &QuantizedRows<'_>,
+        out: &mut TileMut<'_>,
+        panel: &mut Panel<'_>,
+    ) {
         assert_eq!((out.n_rows(), out.n_cols()), (x.n(), w.rows()), "tile");
         assert_eq!(x.k_padded(), w.format().padded(w.k()), "row length");
         let f = match w.format() {
@@ -137,7 +147,7 @@ impl Kernels {
         };
         // SAFETY: the table runs here; `WeightRows`, `QuantizedRows` and `TileMut` checked their own lengths
         // and the assertions above that they belong together.
-        unsafe { f(w, x, out) }
+        unsafe { f(w, x, out, panel) }
     }
 
     /// `out[t][r] = dot(weights[r], x[t])` for float weights; `x` is `[n, k]` without gaps.

@@ -1,7 +1,8 @@
 //! What kernels read and write: slices whose lengths are checked when they are made.
 
+use super::panel;
 use crate::format::WeightFormat;
-use crate::format::block::BLOCK;
+use crate::format::block::{self, BLOCK};
 use core::marker::PhantomData;
 use core::ops::Range;
 use half::f16;
@@ -21,7 +22,7 @@ impl<'a> WeightRows<'a> {
     /// # Panics
     /// If `bytes` has another length than that.
     pub fn new(format: WeightFormat, bytes: &'a [u8], k: usize, rows: usize) -> Self {
-        assert_eq!(bytes.len(), rows * format.row_bytes(k), "weight bytes");
+        assert_eq!(bytes.len(), format.matrix_bytes(k, rows), "weight bytes");
         WeightRows { format, bytes, k, rows }
     }
 
@@ -40,17 +41,35 @@ impl<'a> WeightRows<'a> {
         self.format
     }
 
-    /// The bytes of row `r`.
+    /// The bytes of group `g` of rows: 8 rows of tiles, or one of floats.
     #[inline]
-    pub fn row(&self, r: usize) -> &'a [u8] {
-        let n = self.format.row_bytes(self.k);
-        &self.bytes[r * n..(r + 1) * n]
+    pub fn group(&self, g: usize) -> &'a [u8] {
+        let n = self.format.group_bytes(self.k);
+        &self.bytes[g * n..(g + 1) * n]
     }
 
-    /// Some of the rows.
+    /// Number of groups of rows.
+    pub fn groups(&self) -> usize {
+        self.rows.div_ceil(self.format.group_rows())
+    }
+
+    /// Row `r` as floats; `out` is `[k]`.
+    pub fn expand(&self, r: usize, out: &mut [f32]) {
+        let n = self.format.group_rows();
+        block::dequantize_row(self.format, self.group(r / n), r % n, out);
+    }
+
+    /// Some of the rows: whole groups, unless they are the last ones.
+    ///
+    /// # Panics
+    /// If they begin or end inside a group.
     pub fn slice(&self, rows: Range<usize>) -> WeightRows<'a> {
-        let n = self.format.row_bytes(self.k);
-        WeightRows { bytes: &self.bytes[rows.start * n..rows.end * n], rows: rows.len(), ..*self }
+        let unit = self.format.group_rows();
+        let whole = rows.end == self.rows || rows.end.is_multiple_of(unit);
+        assert!(rows.start.is_multiple_of(unit) && whole, "rows {rows:?} are not whole groups of {unit}");
+        let n = self.format.group_bytes(self.k);
+        let groups = rows.start / unit..rows.end.div_ceil(unit);
+        WeightRows { bytes: &self.bytes[groups.start * n..groups.end * n], rows: rows.len(), ..*self }
     }
 }
 
@@ -59,7 +78,7 @@ impl<'a> WeightRows<'a> {
 pub struct QuantizedRows<'a> {
     q: &'a [i8],
     scale: &'a [f32],
-    sum: &'a [f32],
+    offset: &'a [i32],
     n: usize,
     k_padded: usize,
 }
@@ -69,10 +88,10 @@ impl<'a> QuantizedRows<'a> {
     ///
     /// # Panics
     /// If a slice is shorter than that.
-    pub fn new(q: &'a [i8], scale: &'a [f32], sum: &'a [f32], n: usize, k: usize) -> Self {
+    pub fn new(q: &'a [i8], scale: &'a [f32], offset: &'a [i32], n: usize, k: usize) -> Self {
         let k_padded = k.next_multiple_of(BLOCK);
         let blocks = n * k_padded / BLOCK;
-        QuantizedRows { q: &q[..n * k_padded], scale: &scale[..blocks], sum: &sum[..blocks], n, k_padded }
+        QuantizedRows { q: &q[..n * k_padded], scale: &scale[..blocks], offset: &offset[..blocks], n, k_padded }
     }
 
     /// Number of rows.
@@ -85,11 +104,40 @@ impl<'a> QuantizedRows<'a> {
         self.k_padded
     }
 
-    /// Values, scales and sums of row `t`.
+    /// Values, scales and offsets of row `t`.
     #[inline]
-    pub fn row(&self, t: usize) -> (&'a [i8], &'a [f32], &'a [f32]) {
+    pub fn row(&self, t: usize) -> (&'a [i8], &'a [f32], &'a [i32]) {
         let (k, b) = (self.k_padded, self.k_padded / BLOCK);
-        (&self.q[t * k..(t + 1) * k], &self.scale[t * b..(t + 1) * b], &self.sum[t * b..(t + 1) * b])
+        (&self.q[t * k..(t + 1) * k], &self.scale[t * b..(t + 1) * b], &self.offset[t * b..(t + 1) * b])
+    }
+}
+
+/// Scratch memory of one thread's integer products: see [`super::panel`].
+#[derive(Debug)]
+pub struct Panel<'a> {
+    pub(super) values: &'a mut [u8],
+    pub(super) scales: &'a mut [f32],
+    pub(super) sums: &'a mut [f32],
+}
+
+impl<'a> Panel<'a> {
+    /// Bytes of `values`.
+    pub const VALUES: usize = panel::PANEL_ROWS * panel::PANEL_K;
+    /// Length of `scales`.
+    pub const SCALES: usize = Self::VALUES / BLOCK;
+    /// Length of `sums`.
+    pub const SUMS: usize = panel::PANEL_ROWS * panel::PANEL_N;
+
+    /// A panel in the memory given.
+    ///
+    /// # Panics
+    /// If a slice is shorter than the constants say.
+    pub fn new(values: &'a mut [u8], scales: &'a mut [f32], sums: &'a mut [f32]) -> Self {
+        Panel {
+            values: &mut values[..Self::VALUES],
+            scales: &mut scales[..Self::SCALES],
+            sums: &mut sums[..Self::SUMS],
+        }
     }
 }
 

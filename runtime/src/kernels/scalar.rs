@@ -1,7 +1,7 @@
 //! The specification: every operation in its plainest form, on any machine.
 
 use super::{Kernels, KvRows, QuantizedRows, Table, TileMut, WeightRows};
-use crate::format::block::{self, BLOCK};
+use crate::format::block::{self, BLOCK, RUN};
 use half::f16;
 
 pub(super) static KERNELS: Kernels = Kernels {
@@ -9,8 +9,8 @@ pub(super) static KERNELS: Kernels = Kernels {
     tract: false,
     table: Table {
         quantize,
-        gemm_q8: |w, x, out| gemm_quantized(w, x, out, block::read_q8),
-        gemm_q4: |w, x, out| gemm_quantized(w, x, out, block::read_q4),
+        gemm_q8: |w, x, out, _| gemm_quantized(w, x, out),
+        gemm_q4: |w, x, out, _| gemm_quantized(w, x, out),
         gemm_f32: |w, x, out| gemm_float(w, x, out, f32::from_le_bytes),
         gemm_f16: |w, x, out| gemm_float(w, x, out, |b| f16::from_le_bytes(b).to_f32()),
         attend_f32: attend,
@@ -25,9 +25,9 @@ pub(super) static KERNELS: Kernels = Kernels {
     },
 };
 
-pub(super) fn quantize(x: &[f32], q: &mut [i8], scale: &mut [f32], sum: &mut [f32]) {
+pub(super) fn quantize(x: &[f32], q: &mut [i8], scale: &mut [f32], offset: &mut [i32]) {
     let blocks = x.chunks(BLOCK).zip(q.chunks_mut(BLOCK));
-    for ((xs, qs), (scale, sum)) in blocks.zip(scale.iter_mut().zip(sum)) {
+    for ((xs, qs), (scale, offset)) in blocks.zip(scale.iter_mut().zip(offset)) {
         let amax = xs.iter().fold(0f32, |m, v| m.max(v.abs()));
         let inverse = if amax > 0.0 { 127.0 / amax } else { 0.0 };
         *scale = amax / 127.0;
@@ -35,23 +35,28 @@ pub(super) fn quantize(x: &[f32], q: &mut [i8], scale: &mut [f32], sum: &mut [f3
         for (q, v) in qs.iter_mut().zip(xs) {
             *q = libm::rintf(v * inverse) as i8;
         }
-        *sum = qs.iter().map(|&q| i32::from(q)).sum::<i32>() as f32;
+        *offset = offset_of(qs);
     }
 }
 
-fn gemm_quantized<const N: usize>(
-    w: &WeightRows<'_>,
-    x: &QuantizedRows<'_>,
-    out: &mut TileMut<'_>,
-    read: fn(&[u8; N]) -> (f32, [i8; BLOCK]),
-) {
+/// See [`Kernels::quantize`]. A half holds 16 values of at most 127: it cannot overflow.
+fn offset_of(q: &[i8]) -> i32 {
+    let mut halves = [0i16; 2];
+    for (i, &q) in q.iter().enumerate() {
+        halves[i % RUN / 2] -= 8 * i16::from(q);
+    }
+    i32::from(halves[1]) << 16 | i32::from(halves[0] as u16)
+}
+
+fn gemm_quantized(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
+    let (format, rows) = (w.format(), w.format().group_rows());
     for r in 0..w.rows() {
-        let blocks = w.row(r).as_chunks::<N>().0;
+        let tiles = w.group(r / rows).chunks_exact(format.tile_bytes());
         for t in 0..x.n() {
             let (q, scale, _) = x.row(t);
             let mut acc = 0.0;
-            for ((block, q), x_scale) in blocks.iter().zip(q.as_chunks::<BLOCK>().0).zip(scale) {
-                let (w_scale, weights) = read(block);
+            for ((tile, q), x_scale) in tiles.clone().zip(q.as_chunks::<BLOCK>().0).zip(scale) {
+                let (w_scale, weights) = block::read_block(format, tile, r % rows);
                 let dot: i32 = weights.iter().zip(q).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum();
                 acc += w_scale * x_scale * dot as f32;
             }
@@ -69,7 +74,7 @@ fn gemm_float<const N: usize>(
     for (t, x) in x.chunks_exact(w.k()).enumerate() {
         let out = out.row(t);
         for (r, out) in out.iter_mut().enumerate() {
-            *out = w.row(r).as_chunks::<N>().0.iter().zip(x).map(|(b, v)| read(*b) * v).sum();
+            *out = w.group(r).as_chunks::<N>().0.iter().zip(x).map(|(b, v)| read(*b) * v).sum();
         }
     }
 }

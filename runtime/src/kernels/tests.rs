@@ -1,7 +1,7 @@
 //! Every table that runs here against the scalar one: all operations, awkward lengths, misaligned starts.
 
 use super::*;
-use crate::format::block::{self, Q4_BYTES, Q8_BYTES};
+use crate::format::block::{self, GROUP};
 use half::f16;
 
 /// Largest relative difference (to the largest magnitude in play) allowed between two float tables.
@@ -32,26 +32,63 @@ impl Numbers {
     }
 
     fn weights(&mut self, format: WeightFormat, k: usize, rows: usize, scale: Option<f32>) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for _ in 0..rows * format.padded(k) / format.block_len() {
-            let s = f16::from_f32(scale.unwrap_or(self.float()));
+        let mut bytes = alloc::vec![0; format.matrix_bytes(k, rows)];
+        for unit in bytes.chunks_exact_mut(format.tile_bytes()) {
             match format {
-                WeightFormat::F32 => bytes.extend(self.float().to_le_bytes()),
-                WeightFormat::F16 => bytes.extend(f16::from_f32(self.float()).to_le_bytes()),
-                WeightFormat::Q8 => {
-                    let mut b = [0; Q8_BYTES];
-                    // -128 cannot come from our packer, but may stand in a file.
-                    block::write_q8(s, &core::array::from_fn(|_| self.next() as i8), &mut b);
-                    bytes.extend(b);
-                }
-                WeightFormat::Q4 => {
-                    let mut b = [0; Q4_BYTES];
-                    block::write_q4(s, &core::array::from_fn(|_| (self.next() % 16) as i8 - 8), &mut b);
-                    bytes.extend(b);
+                WeightFormat::F32 => unit.copy_from_slice(&self.float().to_le_bytes()),
+                WeightFormat::F16 => unit.copy_from_slice(&f16::from_f32(self.float()).to_le_bytes()),
+                WeightFormat::Q8 | WeightFormat::Q4 => {
+                    for row in 0..GROUP {
+                        let s = f16::from_f32(scale.unwrap_or(self.float()));
+                        // -128 cannot come from our packer, but may stand in a file.
+                        let q = core::array::from_fn(|_| self.next() as i8)
+                            .map(|q: i8| if format == WeightFormat::Q4 { q >> 4 } else { q });
+                        block::write_block(format, unit, row, s, &q);
+                    }
                 }
             }
         }
         bytes
+    }
+}
+
+/// Scratch memory for one thread's products.
+struct Room {
+    values: Vec<u8>,
+    scales: Vec<f32>,
+    sums: Vec<f32>,
+}
+
+impl Room {
+    fn new() -> Self {
+        let floats = |n| alloc::vec![9.0; n];
+        Room { values: alloc::vec![9; Panel::VALUES], scales: floats(Panel::SCALES), sums: floats(Panel::SUMS) }
+    }
+
+    fn panel(&mut self) -> Panel<'_> {
+        Panel::new(&mut self.values, &mut self.scales, &mut self.sums)
+    }
+}
+
+/// Activations of `n` rows as a table makes them.
+struct Activations {
+    q: Vec<i8>,
+    scale: Vec<f32>,
+    offset: Vec<i32>,
+}
+
+impl Activations {
+    fn of(kernels: &Kernels, x: &[f32], k: usize) -> Self {
+        let (n, padded) = (x.len() / k, k.next_multiple_of(BLOCK));
+        let blocks = n * padded / BLOCK;
+        let (q, scale, offset) = (alloc::vec![9; n * padded], alloc::vec![9.0; blocks], alloc::vec![9; blocks]);
+        let mut made = Activations { q, scale, offset };
+        for (t, x) in x.chunks_exact(k).enumerate() {
+            let b = t * padded / BLOCK..(t + 1) * padded / BLOCK;
+            let q = &mut made.q[t * padded..(t + 1) * padded];
+            kernels.quantize(x, q, &mut made.scale[b.clone()], &mut made.offset[b]);
+        }
+        made
     }
 }
 
@@ -95,14 +132,8 @@ fn activations_are_quantized_to_the_same_bits() {
             x[offset] = if n % 2 == 0 { 0.0 } else { 3.5 };
             let x = &x[offset..];
             let run = |k: &Kernels| {
-                let padded = n.next_multiple_of(BLOCK);
-                let (mut q, mut scale, mut sum) = (
-                    alloc::vec![9; padded],
-                    alloc::vec![9.0; padded / BLOCK],
-                    alloc::vec![9.0; padded / BLOCK],
-                );
-                k.quantize(x, &mut q, &mut scale, &mut sum);
-                (q, scale, sum)
+                let made = Activations::of(k, x, n);
+                (made.q, made.scale, made.offset)
             };
             let expected = run(&scalar::KERNELS);
             assert!(expected.0[n..].iter().all(|&q| q == 0), "padding");
@@ -123,29 +154,25 @@ fn activations_are_quantized_to_the_same_bits() {
 fn integer_products_agree_to_the_bit() {
     let mut numbers = Numbers(2);
     for format in [WeightFormat::Q8, WeightFormat::Q4] {
-        for k in [1, 31, 32, 33, 64, 96, 588, 1000] {
-            for (n, rows) in [(1, 1), (1, 9), (2, 3), (3, 8), (4, 4), (5, 7), (9, 5)] {
+        for k in [1, 31, 32, 33, 64, 96, 588, 1000, 2100] {
+            for (n, rows) in [(1, 1), (1, 9), (1, 16), (2, 3), (3, 8), (4, 24), (5, 17), (9, 40)] {
                 let offset = rows % 4;
                 let padded = format.padded(k);
                 let w = shifted(&numbers.weights(format, k, rows, Some(1.0)), offset);
-                let q = shifted(
-                    &(0..n * padded)
-                        .map(|_| (numbers.next() % 255) as i8)
-                        .map(|v| v.max(-127))
-                        .collect::<Vec<_>>(),
-                    offset,
-                );
-                let scale = alloc::vec![1.0; n * padded / BLOCK];
-                let sum: Vec<f32> = q[offset..]
-                    .chunks(BLOCK)
-                    .map(|b| b.iter().map(|&v| i32::from(v)).sum::<i32>() as f32)
+                // Quantizing whole numbers of which one is 127 changes nothing, and gives scales of one.
+                let x: Vec<f32> = (0..n * padded)
+                    .map(|i| if i % BLOCK == i / BLOCK % BLOCK { 127.0 } else { (numbers.next() % 255) as f32 - 127.0 })
                     .collect();
+                let x = Activations::of(&scalar::KERNELS, &x, padded);
+                let q = shifted(&x.q, offset);
+                assert!(x.scale.iter().all(|&s| s == 1.0));
                 let run = |kernels: &Kernels| {
                     let mut out = alloc::vec![0.0; n * rows];
                     kernels.gemm_quantized(
                         &WeightRows::new(format, &w[offset..], k, rows),
-                        &QuantizedRows::new(&q[offset..], &scale, &sum, n, k),
+                        &QuantizedRows::new(&q[offset..], &x.scale, &x.offset, n, k),
                         &mut TileMut::new(&mut out, n, rows),
+                        &mut Room::new().panel(),
                     );
                     out
                 };
@@ -174,27 +201,13 @@ fn products_with_real_scales_agree() {
                 let w = WeightRows::new(format, &w, k, rows);
                 let run = |kernels: &Kernels| {
                     let mut out = alloc::vec![0.0; n * rows];
-                    let (left, right) = TileMut::new(&mut out, n, rows).split_columns(rows / 2);
-                    for (mut tile, part) in [(left, 0..rows / 2), (right, rows / 2..rows)] {
+                    let cut = rows / 2 / GROUP * GROUP;
+                    let (left, right) = TileMut::new(&mut out, n, rows).split_columns(cut);
+                    for (mut tile, part) in [(left, 0..cut), (right, cut..rows)] {
                         if format.is_quantized() {
-                            let padded = format.padded(k);
-                            let blocks = n * padded / BLOCK;
-                            let (mut q, mut scale, mut sum) = (
-                                alloc::vec![0; n * padded],
-                                alloc::vec![0.0; blocks],
-                                alloc::vec![0.0; blocks],
-                            );
-                            for t in 0..n {
-                                let b = t * padded / BLOCK..(t + 1) * padded / BLOCK;
-                                kernels.quantize(
-                                    &x[t * k..(t + 1) * k],
-                                    &mut q[t * padded..(t + 1) * padded],
-                                    &mut scale[b.clone()],
-                                    &mut sum[b],
-                                );
-                            }
-                            let x = QuantizedRows::new(&q, &scale, &sum, n, k);
-                            kernels.gemm_quantized(&w.slice(part), &x, &mut tile);
+                            let x = Activations::of(kernels, &x, k);
+                            let x = QuantizedRows::new(&x.q, &x.scale, &x.offset, n, k);
+                            kernels.gemm_quantized(&w.slice(part), &x, &mut tile, &mut Room::new().panel());
                         } else {
                             let mut buffer = alloc::vec![0.0; kernels.float_buffer_len(k)];
                             let mut work = kernels.float_work();

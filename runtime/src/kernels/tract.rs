@@ -11,7 +11,7 @@
 //! * Its kernels load panels with instructions that fault off their alignment: [`Gemm::gemm`] aligns them.
 
 use super::operands::{TileMut, WeightRows};
-use crate::format::{WeightFormat, block};
+use crate::format::WeightFormat;
 use alloc::boxed::Box;
 use core::fmt;
 use std::alloc::Layout;
@@ -112,7 +112,7 @@ impl Gemm {
             for first in (0..w.rows()).step_by(c.weights.r) {
                 let m = c.weights.r.min(w.rows() - first);
                 for lane in 0..m {
-                    block::dequantize_row(w.format(), w.row(first + lane), row);
+                    w.expand(first + lane, row);
                     interleave(row, a_panel, c.weights.r, lane);
                 }
                 let a = Panels::new(&c.weights, a_panel, m, k);

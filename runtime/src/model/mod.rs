@@ -41,6 +41,8 @@ struct Tensor {
     info: TensorInfo,
     /// Row length without padding, which only the sizes tell.
     k: usize,
+    /// Number of rows without padding.
+    rows: usize,
     usage: Usage,
 }
 
@@ -117,7 +119,8 @@ impl Model {
                 return Err(ModelError::MissingTensor(role.name).into());
             };
             check_tensor(&role, &tensor, data.bytes())?;
-            tensors.insert(role.name, Tensor { info: tensor, k: role.dims[0], usage: role.usage });
+            let (k, rows) = (role.dims[0], role.dims[1..].iter().product());
+            tensors.insert(role.name, Tensor { info: tensor, k, rows, usage: role.usage });
         }
         if let Some(name) = found.into_keys().next() {
             return Err(ModelError::UnexpectedTensor(name).into());
@@ -164,7 +167,7 @@ impl Model {
 
     fn matrix(&self, name: &str) -> Matrix<'_> {
         let (t, bytes) = self.tensor(name);
-        Matrix { weights: WeightRows::new(t.info.format, bytes, t.k, t.info.dims[1]), bias: None }
+        Matrix { weights: WeightRows::new(t.info.format, bytes, t.k, t.rows), bias: None }
     }
 
     fn values(&self, name: &str) -> &[f32] {
@@ -175,6 +178,9 @@ impl Model {
 fn check_tensor(role: &TensorRole, found: &TensorInfo, file: &[u8]) -> Result<(), Error> {
     let mut dims = role.dims.clone();
     dims[0] = found.format.padded(dims[0]);
+    if let Some(rows) = dims.get_mut(1) {
+        *rows = found.format.padded_rows(*rows);
+    }
     let format_fits = role.usage == Usage::Matrix || found.format == WeightFormat::F32;
     if dims != found.dims || !format_fits {
         let wanted = if role.usage == Usage::Matrix { "any format" } else { "f32" };

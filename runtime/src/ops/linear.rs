@@ -36,7 +36,7 @@ pub struct Activations {
     /// `[n, blocks]`
     scale: Region<f32>,
     /// `[n, blocks]`
-    sum: Region<f32>,
+    offset: Region<i32>,
 }
 
 /// Activations ready to be multiplied with any number of matrices.
@@ -58,7 +58,7 @@ impl Activations {
         Activations {
             q: carver.region("activations.values", values),
             scale: carver.region("activations.scales", values / BLOCK),
-            sum: carver.region("activations.sums", values / BLOCK),
+            offset: carver.region("activations.offsets", values / BLOCK),
         }
     }
 
@@ -72,23 +72,23 @@ impl Activations {
         }
         let padded = k.next_multiple_of(BLOCK);
         let blocks = padded / BLOCK;
-        let (mut q, mut scale, mut sum) = (&mut self.q[..], &mut self.scale[..], &mut self.sum[..]);
+        let (mut q, mut scale, mut offset) = (&mut self.q[..], &mut self.scale[..], &mut self.offset[..]);
         exec.share(
             n,
             1,
             n * padded * QUANTIZE_WORK,
             |range| {
                 let n = range.len();
-                (take(&mut q, n * padded), take(&mut scale, n * blocks), take(&mut sum, n * blocks))
+                (take(&mut q, n * padded), take(&mut scale, n * blocks), take(&mut offset, n * blocks))
             },
-            |kernels, _, range, (q, scale, sum)| {
-                let blocks_of = scale.chunks_exact_mut(blocks).zip(sum.chunks_exact_mut(blocks));
-                for ((t, q), (scale, sum)) in range.zip(q.chunks_exact_mut(padded)).zip(blocks_of) {
-                    kernels.quantize(&x[t * k..(t + 1) * k], q, scale, sum);
+            |kernels, _, range, (q, scale, offset)| {
+                let blocks_of = scale.chunks_exact_mut(blocks).zip(offset.chunks_exact_mut(blocks));
+                for ((t, q), (scale, offset)) in range.zip(q.chunks_exact_mut(padded)).zip(blocks_of) {
+                    kernels.quantize(&x[t * k..(t + 1) * k], q, scale, offset);
                 }
             },
         );
-        Input { x, n, quantized: Some(QuantizedRows::new(&self.q, &self.scale, &self.sum, n, k)) }
+        Input { x, n, quantized: Some(QuantizedRows::new(&self.q, &self.scale, &self.offset, n, k)) }
     }
 }
 
@@ -107,7 +107,7 @@ pub fn linear(exec: &mut Exec, w: &Matrix<'_>, input: &Input<'_>, out: &mut [f32
         |kernels, worker, range, mut tile| {
             let weights = w.weights.slice(range.clone());
             match (&input.quantized, weights.format().is_quantized()) {
-                (Some(x), true) => kernels.gemm_quantized(&weights, x, &mut tile),
+                (Some(x), true) => kernels.gemm_quantized(&weights, x, &mut tile, &mut worker.panel()),
                 (None, false) => {
                     kernels.gemm_float(
                         &weights,

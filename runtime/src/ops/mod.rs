@@ -11,7 +11,7 @@ pub use linear::{Activations, Input, Matrix, linear};
 pub use rope::Rope;
 
 use crate::error::SetupError;
-use crate::kernels::{FloatWork, Kernels};
+use crate::kernels::{FloatWork, Kernels, Panel};
 use crate::memory::{Carver, Region};
 use crate::threads::partition::{share, take};
 use crate::threads::{MAX_THREADS, Team};
@@ -31,6 +31,9 @@ pub struct Exec {
 pub struct Worker {
     /// `[n_keys]`: attention scores of one query.
     pub scores: Region<f32>,
+    panel_values: Region<u8>,
+    panel_scales: Region<f32>,
+    panel_sums: Region<f32>,
     /// Tools and packed operands of float products.
     pub float: FloatWork,
     /// Room that `float` asked for.
@@ -59,9 +62,17 @@ impl Worker {
         let float_len = if sizes.k_float > 0 { kernels.float_buffer_len(sizes.k_float) } else { 0 };
         Worker {
             scores: carver.region("worker.scores", sizes.n_keys),
+            panel_values: carver.region("worker.panel.values", Panel::VALUES),
+            panel_scales: carver.region("worker.panel.scales", Panel::SCALES),
+            panel_sums: carver.region("worker.panel.sums", Panel::SUMS),
             float: kernels.float_work(),
             float_buffer: carver.region("worker.float_panels", float_len),
         }
+    }
+
+    /// Scratch memory for integer products.
+    pub(crate) fn panel(&mut self) -> Panel<'_> {
+        Panel::new(&mut self.panel_values, &mut self.panel_scales, &mut self.panel_sums)
     }
 }
 

@@ -5,8 +5,9 @@
 //! saturate: 2 * 15 * 127 and 2 * 128 * 127 are below 2^15.
 
 use super::super::vector::{self, Lane, Simd};
-use super::super::{Kernels, KvRows, QuantizedRows, Table, TileMut, WeightRows};
-use crate::format::block::{BLOCK, Q4_BYTES, Q8_BYTES, QUANTS};
+use super::super::{Kernels, KvRows, Table, TileMut, WeightRows};
+use super::integer::{gemm_q4, gemm_q8};
+use crate::format::block::BLOCK;
 use core::arch::x86_64::*;
 use half::f16;
 
@@ -196,7 +197,7 @@ impl<const N: usize> Unaligned<N> {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn quantize(x: &[f32], q: &mut [i8], scale: &mut [f32], sum: &mut [f32]) {
+fn quantize(x: &[f32], q: &mut [i8], scale: &mut [f32], offset: &mut [i32]) {
     let blocks = x.len() / BLOCK;
     for i in 0..blocks {
         let xs = &x[i * BLOCK..][..BLOCK];
@@ -211,123 +212,31 @@ fn quantize(x: &[f32], q: &mut [i8], scale: &mut [f32], sum: &mut [f32]) {
             let inverse = _mm256_set1_ps(if amax > 0.0 { 127.0 / amax } else { 0.0 });
             scale[i] = amax / 127.0;
             let w = v.map(|v| _mm256_cvtps_epi32(_mm256_mul_ps(v, inverse)));
-            let total = _mm256_add_epi32(_mm256_add_epi32(w[0], w[1]), _mm256_add_epi32(w[2], w[3]));
-            sum[i] = reduce_i32(total) as f32;
             let halves = _mm256_packs_epi16(_mm256_packs_epi32(w[0], w[1]), _mm256_packs_epi32(w[2], w[3]));
             // The packs work within 128-bit lanes; this puts the groups of four back in order.
             let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-            _mm256_storeu_si256(qs.as_mut_ptr().cast(), _mm256_permutevar8x32_epi32(halves, order));
+            let q = _mm256_permutevar8x32_epi32(halves, order);
+            _mm256_storeu_si256(qs.as_mut_ptr().cast(), q);
+            offset[i] = offset_of(q);
         }
     }
     let done = blocks * BLOCK;
-    super::super::scalar::quantize(&x[done..], &mut q[done..], &mut scale[blocks..], &mut sum[blocks..]);
+    super::super::scalar::quantize(&x[done..], &mut q[done..], &mut scale[blocks..], &mut offset[blocks..]);
 }
 
+/// See [`Kernels::quantize`].
 #[target_feature(enable = "avx2")]
-fn reduce_i32(x: __m256i) -> i32 {
-    let x = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x));
-    let x = _mm_add_epi32(x, _mm_unpackhi_epi64(x, x));
-    _mm_cvtsi128_si32(_mm_add_epi32(x, _mm_shuffle_epi32::<1>(x)))
+fn offset_of(q: __m256i) -> i32 {
+    // Sums of pairs: numbers of 16 bits whose places are even for the low half of an offset and odd for the high one.
+    let pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(8), q);
+    let x = _mm_add_epi16(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256::<1>(pairs));
+    let x = _mm_add_epi16(x, _mm_unpackhi_epi64(x, x));
+    let x = _mm_add_epi16(x, _mm_shuffle_epi32::<1>(x));
+    _mm_cvtsi128_si32(_mm_sub_epi16(_mm_setzero_si128(), x))
 }
 
-/// Rows of activations that share one pass over a weight row.
+/// Weight rows that share one pass over the activations.
 const ROWS: usize = 4;
-
-#[target_feature(enable = "avx2,fma,f16c")]
-fn gemm_q8(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
-    each_group(w, x, out, dot_q8, dot_q8)
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-fn gemm_q4(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
-    each_group(w, x, out, dot_q4, dot_q4)
-}
-
-type DotRows<const N: usize> = unsafe fn(&[u8], [(&[i8], &[f32], &[f32]); N]) -> [f32; N];
-
-/// Walks the activations four at a time, the rest one at a time, over all weight rows.
-#[inline(always)]
-fn each_group(
-    w: &WeightRows<'_>,
-    x: &QuantizedRows<'_>,
-    out: &mut TileMut<'_>,
-    four: DotRows<ROWS>,
-    one: DotRows<1>,
-) {
-    let grouped = x.n() - x.n() % ROWS;
-    for t in (0..grouped).step_by(ROWS) {
-        let xs = [x.row(t), x.row(t + 1), x.row(t + 2), x.row(t + 3)];
-        for r in 0..w.rows() {
-            // SAFETY: both callers have the features; rows belong together (`Kernels::gemm_quantized`).
-            let dots = unsafe { four(w.row(r), xs) };
-            for (i, dot) in dots.into_iter().enumerate() {
-                out.row(t + i)[r] = dot;
-            }
-        }
-    }
-    for t in grouped..x.n() {
-        let out = out.row(t);
-        for (r, out) in out.iter_mut().enumerate() {
-            // SAFETY: as above.
-            [*out] = unsafe { one(w.row(r), [x.row(t)]) };
-        }
-    }
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-fn dot_q8<const N: usize>(w: &[u8], x: [(&[i8], &[f32], &[f32]); N]) -> [f32; N] {
-    let mut acc = [_mm256_setzero_ps(); N];
-    let ones = _mm256_set1_epi16(1);
-    for (b, block) in w.as_chunks::<Q8_BYTES>().0.iter().enumerate() {
-        let w_scale = f16_scale(block);
-        // SAFETY: a block holds 32 bytes after its scale.
-        let weights = unsafe { _mm256_loadu_si256(block.as_ptr().add(QUANTS).cast()) };
-        let magnitude = _mm256_abs_epi8(weights);
-        for (acc, (q, scale, _)) in acc.iter_mut().zip(x) {
-            // SAFETY: an activation row has as many blocks as the weight row.
-            let q = unsafe { _mm256_loadu_si256(q[b * BLOCK..][..BLOCK].as_ptr().cast()) };
-            let pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(q, weights));
-            let sums = _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, ones));
-            *acc = _mm256_fmadd_ps(sums, _mm256_set1_ps(w_scale * scale[b]), *acc);
-        }
-    }
-    // SAFETY: this function has the features.
-    acc.map(|v| unsafe { F32x8(v).reduce_sum() })
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-fn dot_q4<const N: usize>(w: &[u8], x: [(&[i8], &[f32], &[f32]); N]) -> [f32; N] {
-    let mut acc = [_mm256_setzero_ps(); N];
-    let mut offset = [0f32; N];
-    let ones = _mm256_set1_epi16(1);
-    let low = _mm256_set1_epi8(15);
-    for (b, block) in w.as_chunks::<Q4_BYTES>().0.iter().enumerate() {
-        let w_scale = f16_scale(block);
-        // SAFETY: a block holds 16 bytes after its scale.
-        let packed = unsafe { _mm_loadu_si128(block.as_ptr().add(QUANTS).cast()) };
-        let both = _mm256_set_m128i(_mm_srli_epi16::<4>(packed), packed);
-        let nibbles = _mm256_and_si256(both, low);
-        for ((acc, offset), (q, scale, sum)) in acc.iter_mut().zip(&mut offset).zip(x) {
-            // SAFETY: an activation row has as many blocks as the weight row.
-            let q = unsafe { _mm256_loadu_si256(q[b * BLOCK..][..BLOCK].as_ptr().cast()) };
-            let sums = _mm256_cvtepi32_ps(_mm256_madd_epi16(_mm256_maddubs_epi16(nibbles, q), ones));
-            let scale = w_scale * scale[b];
-            *acc = _mm256_fmadd_ps(sums, _mm256_set1_ps(scale), *acc);
-            *offset += scale * sum[b];
-        }
-    }
-    core::array::from_fn(|i| {
-        // SAFETY: this function has the features.
-        let total = unsafe { F32x8(acc[i]).reduce_sum() };
-        total - 8.0 * offset[i]
-    })
-}
-
-#[target_feature(enable = "f16c")]
-fn f16_scale(block: &[u8]) -> f32 {
-    let bits = u16::from_le_bytes([block[0], block[1]]);
-    _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits))))
-}
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn gemm_f32(w: &WeightRows<'_>, x: &[f32], out: &mut TileMut<'_>) {
@@ -348,14 +257,14 @@ where
         let out = out.row(t);
         let grouped = out.len() - out.len() % ROWS;
         for r in (0..grouped).step_by(ROWS) {
-            let rows = [r, r + 1, r + 2, r + 3].map(|r| Unaligned::<BYTES>::row(w.row(r)));
+            let rows = [r, r + 1, r + 2, r + 3].map(|r| Unaligned::<BYTES>::row(w.group(r)));
             // SAFETY: both callers have the features; a row holds as many weights as `x` values.
             let dots = unsafe { vector::dots::<F32x8, _, ROWS>(rows, x) };
             out[r..r + ROWS].copy_from_slice(&dots);
         }
         for (r, out) in out.iter_mut().enumerate().skip(grouped) {
             // SAFETY: as above.
-            [*out] = unsafe { vector::dots::<F32x8, _, 1>([Unaligned::<BYTES>::row(w.row(r))], x) };
+            [*out] = unsafe { vector::dots::<F32x8, _, 1>([Unaligned::<BYTES>::row(w.group(r))], x) };
         }
     }
 }

@@ -1,0 +1,94 @@
+//! Products of integer tiles with many rows of activations, written once over a register tile; a file per instruction
+//! set supplies that.
+//!
+//! 16 weight rows of up to [`PANEL_K`] weights are brought into a *panel* of plain bytes once for up to [`PANEL_N`] rows
+//! of activations: nibbles spread to bytes, f16 scales to f32. The panel stays in the nearest cache while all activations
+//! pass by, and the sums stay beside it until the whole row is done. Short runs of activations repeat their last row:
+//! there is no slower path for remainders.
+
+use super::{Panel, QuantizedRows, TileMut, WeightRows};
+use crate::format::WeightFormat;
+use crate::format::block::{BLOCK, GROUP};
+use core::ops::Range;
+
+/// Rows of a panel: two groups.
+pub(super) const PANEL_ROWS: usize = 2 * GROUP;
+/// Weights of a row in a panel. Longer panels lose the cache, shorter ones start the register tile more often.
+pub(super) const PANEL_K: usize = 2048;
+/// Most rows of activations that pass by one panel: a whole prefix of 256 image tokens and a question in one go.
+pub(super) const PANEL_N: usize = 384;
+/// Bytes of one block of a panel.
+pub(super) const PANEL_BLOCK: usize = PANEL_ROWS * BLOCK;
+
+/// Rows of activations of a register tile, cut to the panel's blocks.
+pub(super) type Columns<'a, const N: usize> = [(&'a [i8], &'a [f32], &'a [i32]); N];
+
+/// What an instruction set adds.
+///
+/// # Safety
+/// Implementors state the CPU features that their methods need; whoever calls them has those features enabled. All
+/// slices hold as many blocks as `scales` has vectors of [`PANEL_ROWS`].
+pub(super) unsafe trait RegisterTile<const N: usize> {
+    /// Spreads `tiles` of one format, `half` (0 or 1) of the panel's rows. A block of the panel is 8 runs of 4 weights,
+    /// each of [`PANEL_ROWS`] rows; its scales are one vector of [`PANEL_ROWS`].
+    unsafe fn spread(format: WeightFormat, tiles: &[u8], half: usize, values: &mut [u8], scales: &mut [f32]);
+
+    /// `sums[t][r] += panel[r] . x[t]`
+    unsafe fn multiply(
+        format: WeightFormat,
+        values: &[u8],
+        scales: &[f32],
+        x: Columns<'_, N>,
+        sums: &mut [[f32; PANEL_ROWS]; N],
+    );
+}
+
+/// `0..n` in as few parts of at most `max` as will do, all of nearly the same length.
+pub(crate) fn even_parts(n: usize, max: usize) -> impl Iterator<Item = Range<usize>> {
+    let parts = n.div_ceil(max);
+    (0..parts).map(move |i| n * i / parts..n * (i + 1) / parts)
+}
+
+/// `out[t][r] = dot(w[r], x[t])`
+#[inline(always)]
+pub(super) unsafe fn gemm<const N: usize, T: RegisterTile<N>>(
+    w: &WeightRows<'_>,
+    x: &QuantizedRows<'_>,
+    out: &mut TileMut<'_>,
+    panel: &mut Panel<'_>,
+) {
+    let format = w.format();
+    let tile_bytes = format.tile_bytes();
+    let blocks = x.k_padded() / BLOCK;
+    for part in even_parts(x.n(), PANEL_N) {
+        let (first_t, n) = (part.start, part.len());
+        for first in (0..w.groups()).step_by(2) {
+            let groups = [first, (first + 1).min(w.groups() - 1)].map(|g| w.group(g));
+            let sums = panel.sums.as_chunks_mut::<PANEL_ROWS>().0;
+            sums[..n.next_multiple_of(N)].fill([0.0; PANEL_ROWS]);
+            for b in (0..blocks).step_by(PANEL_K / BLOCK) {
+                let part = b..blocks.min(b + PANEL_K / BLOCK);
+                let values = &mut panel.values[..part.len() * PANEL_BLOCK];
+                let scales = &mut panel.scales[..part.len() * PANEL_ROWS];
+                for (half, group) in groups.iter().enumerate() {
+                    let tiles = &group[part.start * tile_bytes..part.end * tile_bytes];
+                    // SAFETY: the caller has the features of `T` (this function's contract); the slices were cut to
+                    // the same number of blocks, here and below.
+                    unsafe { T::spread(format, tiles, half, values, scales) };
+                }
+                for (i, sums) in sums[..n.next_multiple_of(N)].as_chunks_mut::<N>().0.iter_mut().enumerate() {
+                    let columns = core::array::from_fn(|j| {
+                        let (q, scale, offset) = x.row(first_t + (i * N + j).min(n - 1));
+                        (&q[part.start * BLOCK..part.end * BLOCK], &scale[part.clone()], &offset[part.clone()])
+                    });
+                    // SAFETY: as above.
+                    unsafe { T::multiply(format, values, scales, columns, sums) };
+                }
+            }
+            let rows = first * GROUP..w.rows().min((first + 2) * GROUP);
+            for (t, sums) in sums[..n].iter().enumerate() {
+                out.row(first_t + t)[rows.clone()].copy_from_slice(&sums[..rows.len()]);
+            }
+        }
+    }
+}
