@@ -42,17 +42,18 @@ fn remove(g: &mut Gguf, name: &str) {
 
 #[rustfmt::skip]
 const CASES: &[(&str, Change, &str)] = &[
-    ("future version", |g| number(g, "format.minimum_reader", FORMAT_VERSION + 1), "the file needs a reader of format version 1 or later, this one has 0"),
+    ("future version", |g| number(g, "format.minimum_reader", FORMAT_VERSION + 1), "the file needs a reader of format version 2 or later, this one has 1"),
+    ("draft version", |g| number(g, "format.version", 0), "the file follows a draft of the format (version 0): pack the checkpoint again"),
     ("llama", |g| *g.key("general.architecture").1 = text("llama"), "the file holds a \"llama\" model"),
     ("another program's file", |g| { *g.key("general.architecture").1 = text("llama"); g.keys.retain(|k| k.0 != "general.alignment"); g.tensor(NORM).kind = 77; }, "the file holds a \"llama\" model"),
     ("architecture is no text", |g| { *g.key("general.architecture").0 = 4; *g.key("general.architecture").1 = vec![0; 4]; }, "is not text"),
 
     ("missing tensor", |g| remove(g, NORM), "tensor \"output_norm.weight\" is missing"),
     ("shape", |g| g.tensor(NORM).dims = vec![80, 2], "tensor \"output_norm.weight\" is [80, 2] in f32, the model needs [160] in f32"),
-    ("shape of a matrix", |g| g.tensor(MATRIX).dims.swap(0, 1), "tensor \"blk.1.ffn_up.weight\" is [640, 160] in q4, the model needs [160, 640] in any format"),
+    ("shape of a matrix", |g| g.tensor(MATRIX).dims.swap(1, 2), "tensor \"blk.1.ffn_up.weight\" is [2560, 40] in q4, the model needs [160, 640] in any format"),
     ("type", |g| { let t = g.tensor(NORM); t.kind = 1; t.data.truncate(320); g.lay_out(); }, "is [160] in f16, the model needs [160] in f32"),
-    ("unknown type", |g| g.tensor(NORM).kind = 77, "tensor \"output_norm.weight\" has the unknown type 77"),
-    ("floats beside blocks", |g| { let t = g.tensor("blk.0.attn_k.weight"); t.kind = 0; t.data = vec![0; 64 * 160 * 4]; g.lay_out(); }, "integer blocks or floats as \"blk.0.attn_q.weight\""),
+    ("unknown type", |g| g.tensor(NORM).kind = 77, "tensor \"output_norm.weight\" of [160] has the unknown type 77"),
+    ("floats beside blocks", |g| { let t = g.tensor("blk.0.attn_k.weight"); t.kind = 0; t.dims = vec![160, 64]; t.data = vec![0; 64 * 160 * 4]; g.lay_out(); }, "integer blocks or floats as \"blk.0.attn_q.weight\""),
     ("overlap", |g| second_offset(g, -64), "tensors may neither overlap nor leave holes"),
     ("hole", |g| second_offset(g, 64), "tensors may neither overlap nor leave holes"),
     ("not aligned", |g| second_offset(g, 4), "tensors may neither overlap nor leave holes"),
@@ -65,7 +66,7 @@ const CASES: &[(&str, Change, &str)] = &[
     ("huge dimension", |g| g.tensor(NORM).dims[0] = u64::MAX, "dimension 18446744073709551615 makes it empty or too large"),
     ("dimensions overflow", |g| g.tensor(NORM).dims = vec![1 << 32, 1 << 32], "makes it empty or too large"),
     ("largest tensor", |g| g.tensor(NORM).dims = vec![1 << 36], "the file ends inside tensor \"output_norm.weight\""),
-    ("no whole blocks", |g| g.tensor(MATRIX).dims[0] = 161, "rows of 161 elements are not whole blocks of 32"),
+    ("tiles of no format", |g| g.tensor(MATRIX).dims[0] = 145, "tensor \"blk.1.ffn_up.weight\" of [145, 5, 80] has the unknown type 24"),
     ("longer file", |g| g.tensor(NORM).data.extend([0; 64]), "the file's length is"),
 
     ("no layers", |g| number(g, "block_count", 0), "decoder layers is 0, expected 1 to"),

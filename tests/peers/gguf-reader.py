@@ -6,10 +6,10 @@
 Needs: pip install gguf numpy. Prints one line per file; exits 1 on the first mismatch. For every file:
   names and shapes are exactly those of a PaliGemma of the sizes in the metadata, in the order of their use
   data starts at multiples of 64 bytes; vocabulary lists have one entry per row of the token table
-  no value is NaN or infinite after gguf's own dequantization
+  no value is NaN or infinite after expansion, which SPEC.md is read for here once more: gguf sees tiles as bytes
 --source: one-file checkpoint. f32 and norms are equal; f16 is the nearest; a q8 value is off by half a step of its
   block at most; no q4 block is worse than plain rounding (largest magnitude to -8) would be
---expanded: the runtime's own dequantization of the same file (f32, by tensor name), equal to gguf's to the bit
+--expanded: the runtime's own expansion of the same file (f32, by tensor name), equal to this one's to the bit
 """
 import argparse
 import json
@@ -17,7 +17,6 @@ import sys
 
 import numpy as np
 from gguf import GGUFReader
-from gguf.quants import dequantize
 
 
 def fail(message):
@@ -89,6 +88,25 @@ def expected_tensors(size):
     yield "output_norm.weight", f"{decoder}norm.weight", [d]
 
 
+def expand(tensor):
+    """(format, values with their padding) of a tensor: tiles of 8 rows by 32 weights, or floats as they are."""
+    kind = tensor.tensor_type.name
+    if kind != "I8":
+        return kind, np.asarray(tensor.data, dtype=np.float32)
+    tiles = np.asarray(tensor.data).view(np.uint8)
+    groups, along, size = tiles.shape
+    check(size in (144, 272), f"{tensor.name}: tiles of {size} bytes")
+    scales = np.ascontiguousarray(tiles[..., :16]).view("<f2").astype(np.float32)
+    # (chunk, row, place in the run)
+    chunks = tiles[..., 16:].reshape(groups, along, -1, 8, 4)
+    if size == 144:
+        q = np.concatenate([chunks & 15, chunks >> 4], axis=2).astype(np.int8) - 8
+    else:
+        q = chunks.view(np.int8)
+    values = q.astype(np.float32) * scales[:, :, None, :, None]
+    return {144: "Q4", 272: "Q8"}[size], values.transpose(0, 3, 1, 2, 4).reshape(groups * 8, along * 32)
+
+
 def compare_with_source(name, kind, values, padded, source):
     """`padded` holds whole blocks, `values` and `source` the same rows without padding."""
     if kind == "F32":
@@ -103,10 +121,10 @@ def compare_with_source(name, kind, values, padded, source):
     blocks[:, :k] = source
     blocks, found = blocks.reshape(-1, 32).astype(np.float64), padded.reshape(-1, 32).astype(np.float64)
     extreme = blocks[np.arange(len(blocks)), np.abs(blocks).argmax(1)][:, None]
-    if kind == "Q8_0":
+    if kind == "Q8":
         step = np.abs(extreme) / 127 * (1 + 2**-10) + 1e-7
         check((np.abs(found - blocks) <= step / 2).all(), f"{name}: a value is off by more than half a step")
-    elif kind == "Q4_0":
+    elif kind == "Q4":
         scale = (extreme / -8).astype(np.float16).astype(np.float64)
         plain = np.clip(np.rint(np.divide(blocks, scale, out=np.zeros_like(blocks), where=scale != 0)), -8, 7) * scale
         ours, theirs = ((blocks - found) ** 2).sum(1), ((blocks - plain) ** 2).sum(1)
@@ -133,14 +151,17 @@ def check_file(path, source, expanded):
 
     kinds = {}
     for tensor, (name, theirs, shape) in zip(reader.tensors, expected):
-        kind = tensor.tensor_type.name
+        kind, padded = expand(tensor)
         kinds[kind] = kinds.get(kind, 0) + 1
         check(tensor.data_offset % 64 == 0, f"{name} starts at byte {tensor.data_offset}")
-        padded = np.asarray(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
         k = shape[-1]
         whole = -(-k // 32) * 32 if kind.startswith("Q") else k
-        check(list(padded.shape) == shape[:-1] + [whole], f"{name} has the shape {padded.shape}, expected {shape}")
+        rows = [-(-n // 8) * 8 if kind.startswith("Q") else n for n in shape[:-1]]
+        check(list(padded.shape) == rows + [whole], f"{name} has the shape {padded.shape}, expected {shape}")
         check(np.isfinite(padded).all(), f"{name} holds values that are not finite")
+        if rows:
+            check(not padded[shape[0] :].any(), f"{name}: the rows that fill up the last tile are not zero")
+            padded = padded[: shape[0]]
         values = padded[..., :k]
         if expanded is not None:
             check(name in expanded, f"{name} was not expanded")

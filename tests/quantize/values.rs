@@ -18,12 +18,7 @@ fn expanded(file: &[u8]) -> BTreeMap<String, (TensorRole, WeightFormat, Vec<f32>
     let expand = |(role, info): (TensorRole, &pg_runtime::format::TensorInfo)| {
         assert_eq!(role.name, info.name, "the file's order is that of use");
         let k = role.dims[0];
-        assert_eq!(
-            info.dims,
-            padded(info.format, &role.dims),
-            "{}",
-            role.name
-        );
+        assert_eq!(info.dims, padded(info.format, &role.dims), "{}", role.name);
         let (bytes, rows) = (info.format.group_bytes(k), info.format.group_rows());
         let mut values = vec![0.0; role.dims.iter().product()];
         for (r, out) in values.chunks_mut(k).enumerate() {

@@ -156,7 +156,12 @@ fn find_non_finite(values: &[f32]) -> Option<(usize, f32)> {
 }
 
 /// Stores one row as number `row` of its group; an error is the column and the value that does not fit.
-fn encode(format: WeightFormat, values: &[f32], row: usize, packed: &mut [u8]) -> Result<Tally, (usize, f32)> {
+fn encode(
+    format: WeightFormat,
+    values: &[f32],
+    row: usize,
+    packed: &mut [u8],
+) -> Result<Tally, (usize, f32)> {
     match format {
         WeightFormat::F32 => {
             LittleEndian::write_f32_into(values, packed);

@@ -107,6 +107,8 @@ pub enum ModelError {
         /// This reader's version.
         have: u32,
     },
+    /// Written before version 1 of the format fixed the layout of weights.
+    DraftFormat,
     /// Sizes that contradict each other.
     Config {
         /// Which sizes, and how.
@@ -137,6 +139,9 @@ impl fmt::Display for ModelError {
                 f,
                 "the file needs a reader of format version {needs} or later, this one has {have}: \
                  update pg-run, or pack the checkpoint with this version's pg-quantize"
+            ),
+            ModelError::DraftFormat => f.write_str(
+                "the file follows a draft of the format (version 0): pack the checkpoint again with this pg-quantize",
             ),
             ModelError::Config { reason } => write!(f, "contradictory sizes: {reason}"),
             ModelError::MissingTensor(name) => {

@@ -1,7 +1,7 @@
 //! Reads a GGUF file: header, metadata, tensor table. Checked once here; nothing that uses it can fail.
 //!
 //! Refused: another magic or version, counts and lengths over the caps in [`super::limits`], text that is not
-//! UTF-8, duplicate keys or names, unknown types, products that overflow, 
+//! UTF-8, duplicate keys or names, unknown types, products that overflow,
 //! tensors that overlap, leave holes, start off their alignment or end beyond the file, and bytes after the
 //! last tensor.
 
@@ -172,14 +172,17 @@ impl<'a> Container<'a> {
         .ok_or_else(|| bad(key, &format!("not a list of {elements}")))
     }
 
-    /// Refuses a file that a later version of the format made unreadable for this reader.
+    /// Refuses a file of a version that this reader does not understand.
     ///
     /// # Errors
-    /// [`ModelError::FormatVersion`] if the file asks for a newer reader.
+    /// [`ModelError::FormatVersion`] if the file asks for a newer reader, [`ModelError::DraftFormat`] for version 0.
     pub fn check_version(&self) -> Result<(), crate::Error> {
         let needs = self.u32(KEY_MINIMUM_READER)?;
         if needs > FORMAT_VERSION {
             return Err(ModelError::FormatVersion { needs, have: FORMAT_VERSION }.into());
+        }
+        if self.u32(KEY_FORMAT_VERSION)? == 0 {
+            return Err(ModelError::DraftFormat.into());
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ pub use metadata::{Array, Value};
 /// Version of the additions in `SPEC.md` that this code writes, and the newest that it reads.
 ///
 /// A reader of version N reads every file whose `paligemma.format.minimum_reader` is at most N.
-pub const FORMAT_VERSION: u32 = 0;
+pub const FORMAT_VERSION: u32 = 1;
 
 /// Every tensor starts at a multiple of this many bytes from the beginning of the file (a cache line).
 pub const TENSOR_ALIGNMENT: usize = 64;

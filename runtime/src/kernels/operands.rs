@@ -91,7 +91,13 @@ impl<'a> QuantizedRows<'a> {
     pub fn new(q: &'a [i8], scale: &'a [f32], offset: &'a [i32], n: usize, k: usize) -> Self {
         let k_padded = k.next_multiple_of(BLOCK);
         let blocks = n * k_padded / BLOCK;
-        QuantizedRows { q: &q[..n * k_padded], scale: &scale[..blocks], offset: &offset[..blocks], n, k_padded }
+        QuantizedRows {
+            q: &q[..n * k_padded],
+            scale: &scale[..blocks],
+            offset: &offset[..blocks],
+            n,
+            k_padded,
+        }
     }
 
     /// Number of rows.

@@ -79,7 +79,11 @@ pub(super) unsafe fn gemm<const N: usize, T: RegisterTile<N>>(
                 for (i, sums) in sums[..n.next_multiple_of(N)].as_chunks_mut::<N>().0.iter_mut().enumerate() {
                     let columns = core::array::from_fn(|j| {
                         let (q, scale, offset) = x.row(first_t + (i * N + j).min(n - 1));
-                        (&q[part.start * BLOCK..part.end * BLOCK], &scale[part.clone()], &offset[part.clone()])
+                        (
+                            &q[part.start * BLOCK..part.end * BLOCK],
+                            &scale[part.clone()],
+                            &offset[part.clone()],
+                        )
                     });
                     // SAFETY: as above.
                     unsafe { T::multiply(format, values, scales, columns, sums) };

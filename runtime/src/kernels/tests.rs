@@ -62,7 +62,11 @@ struct Room {
 impl Room {
     fn new() -> Self {
         let floats = |n| alloc::vec![9.0; n];
-        Room { values: alloc::vec![9; Panel::VALUES], scales: floats(Panel::SCALES), sums: floats(Panel::SUMS) }
+        Room {
+            values: alloc::vec![9; Panel::VALUES],
+            scales: floats(Panel::SCALES),
+            sums: floats(Panel::SUMS),
+        }
     }
 
     fn panel(&mut self) -> Panel<'_> {
@@ -81,7 +85,8 @@ impl Activations {
     fn of(kernels: &Kernels, x: &[f32], k: usize) -> Self {
         let (n, padded) = (x.len() / k, k.next_multiple_of(BLOCK));
         let blocks = n * padded / BLOCK;
-        let (q, scale, offset) = (alloc::vec![9; n * padded], alloc::vec![9.0; blocks], alloc::vec![9; blocks]);
+        let (q, scale, offset) =
+            (alloc::vec![9; n * padded], alloc::vec![9.0; blocks], alloc::vec![9; blocks]);
         let mut made = Activations { q, scale, offset };
         for (t, x) in x.chunks_exact(k).enumerate() {
             let b = t * padded / BLOCK..(t + 1) * padded / BLOCK;
@@ -161,7 +166,13 @@ fn integer_products_agree_to_the_bit() {
                 let w = shifted(&numbers.weights(format, k, rows, Some(1.0)), offset);
                 // Quantizing whole numbers of which one is 127 changes nothing, and gives scales of one.
                 let x: Vec<f32> = (0..n * padded)
-                    .map(|i| if i % BLOCK == i / BLOCK % BLOCK { 127.0 } else { (numbers.next() % 255) as f32 - 127.0 })
+                    .map(|i| {
+                        if i % BLOCK == i / BLOCK % BLOCK {
+                            127.0
+                        } else {
+                            (numbers.next() % 255) as f32 - 127.0
+                        }
+                    })
                     .collect();
                 let x = Activations::of(&scalar::KERNELS, &x, padded);
                 let q = shifted(&x.q, offset);

@@ -15,7 +15,12 @@ use core::arch::x86_64::*;
 const RUNS: usize = BLOCK / RUN;
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn gemm_q8(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>, panel: &mut Panel<'_>) {
+pub(super) fn gemm_q8(
+    w: &WeightRows<'_>,
+    x: &QuantizedRows<'_>,
+    out: &mut TileMut<'_>,
+    panel: &mut Panel<'_>,
+) {
     if x.n() == 1 {
         return gemv::<false>(w, x, out);
     }
@@ -24,7 +29,12 @@ pub(super) fn gemm_q8(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileM
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn gemm_q4(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>, panel: &mut Panel<'_>) {
+pub(super) fn gemm_q4(
+    w: &WeightRows<'_>,
+    x: &QuantizedRows<'_>,
+    out: &mut TileMut<'_>,
+    panel: &mut Panel<'_>,
+) {
     if x.n() == 1 {
         return gemv::<true>(w, x, out);
     }
@@ -71,7 +81,8 @@ unsafe impl RegisterTile<COLUMNS> for Avx2 {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn spread_q4(tiles: &[u8], half: usize, values: &mut [u8], scales: &mut [f32]) {
     let low = _mm256_set1_epi8(15);
-    let blocks = values.as_chunks_mut::<PANEL_BLOCK>().0.iter_mut().zip(scales.as_chunks_mut::<PANEL_ROWS>().0);
+    let blocks =
+        values.as_chunks_mut::<PANEL_BLOCK>().0.iter_mut().zip(scales.as_chunks_mut::<PANEL_ROWS>().0);
     for (tile, (values, scales)) in tiles.as_chunks::<Q4_TILE>().0.iter().zip(blocks) {
         // SAFETY: a tile holds 8 scales and 4 chunks of 32 bytes, the panel's block 8 runs of two halves of 32.
         unsafe {
@@ -89,7 +100,8 @@ fn spread_q4(tiles: &[u8], half: usize, values: &mut [u8], scales: &mut [f32]) {
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn spread_q8(tiles: &[u8], half: usize, values: &mut [u8], scales: &mut [f32]) {
-    let blocks = values.as_chunks_mut::<PANEL_BLOCK>().0.iter_mut().zip(scales.as_chunks_mut::<PANEL_ROWS>().0);
+    let blocks =
+        values.as_chunks_mut::<PANEL_BLOCK>().0.iter_mut().zip(scales.as_chunks_mut::<PANEL_ROWS>().0);
     for (tile, (values, scales)) in tiles.as_chunks::<Q8_TILE>().0.iter().zip(blocks) {
         // SAFETY: a tile holds 8 scales.
         unsafe { _mm256_storeu_ps(scales.as_mut_ptr().add(half * GROUP), tile_scales(tile.as_ptr())) };
