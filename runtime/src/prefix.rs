@@ -22,7 +22,7 @@ pub fn assemble(
     probe: &mut dyn Probe,
 ) {
     let (image, text) = out.split_at_mut(out.len() - prompt.len() * c.d_model);
-    let input = acts.input(exec, image_tokens, projector);
+    let input = acts.input(exec, image_tokens, &[projector]);
     linear(exec, projector, &input, image);
     probe.look(Tap::ImageFeatures, image, c.d_model);
     for (&id, row) in prompt.iter().zip(text.chunks_exact_mut(c.d_model)) {

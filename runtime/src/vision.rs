@@ -63,7 +63,7 @@ pub fn encode<'b>(
     probe: &mut dyn Probe,
 ) -> &'b [f32] {
     probe.look(Tap::Patches, &b.patches, c.patch_values());
-    let input = acts.input(exec, &b.patches, &w.patch_embedding);
+    let input = acts.input(exec, &b.patches, &[&w.patch_embedding]);
     linear(exec, &w.patch_embedding, &input, &mut b.x);
     exec.add(&mut b.x, w.position_embedding, c.d_model);
     for layer in &w.layers {
@@ -85,7 +85,7 @@ fn attend(
 ) {
     let d = c.d_model;
     layer_norm(c, &w.norm1, &b.x, &mut b.normed, exec);
-    let input = acts.input(exec, &b.normed, &w.qkv[0]);
+    let input = acts.input(exec, &b.normed, &[&w.qkv[0], &w.qkv[1], &w.qkv[2]]);
     for (matrix, out) in w.qkv.iter().zip(&mut b.qkv) {
         linear(exec, matrix, &input, out);
     }
@@ -97,7 +97,7 @@ fn attend(
         KvSlice::F32(KvRows::new(&k[at..], &v[at..], c.n_patches(), d, d_head))
     };
     attention(exec, &heads, q, kv, &mut b.normed);
-    let input = acts.input(exec, &b.normed, &w.out);
+    let input = acts.input(exec, &b.normed, &[&w.out]);
     linear(exec, &w.out, &input, &mut b.branch);
     exec.add(&mut b.x, &b.branch, d);
 }
@@ -114,10 +114,10 @@ fn mlp(
     layer_norm(c, &w.norm2, &b.x, &mut b.normed, exec);
     for (normed, branch) in b.normed.chunks(MLP_CHUNK * d).zip(b.branch.chunks_mut(MLP_CHUNK * d)) {
         let hidden = &mut b.hidden[..normed.len() / d * c.d_ff];
-        let input = acts.input(exec, normed, &w.up);
+        let input = acts.input(exec, normed, &[&w.up]);
         linear(exec, &w.up, &input, hidden);
         exec.rows(hidden, c.d_ff, |kernels, _, row| kernels.gelu(row));
-        let input = acts.input(exec, hidden, &w.down);
+        let input = acts.input(exec, hidden, &[&w.down]);
         linear(exec, &w.down, &input, branch);
     }
     exec.add(&mut b.x, &b.branch, d);

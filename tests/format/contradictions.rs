@@ -50,7 +50,7 @@ const CASES: &[(&str, Change, &str)] = &[
 
     ("missing tensor", |g| remove(g, NORM), "tensor \"output_norm.weight\" is missing"),
     ("shape", |g| g.tensor(NORM).dims = vec![80, 2], "tensor \"output_norm.weight\" is [80, 2] in f32, the model needs [160] in f32"),
-    ("shape of a matrix", |g| g.tensor(MATRIX).dims.swap(1, 2), "tensor \"blk.1.ffn_up.weight\" is [2560, 40] in q4, the model needs [160, 640] in any format"),
+    ("shape of a matrix", |g| { g.tensor(MATRIX).dims[1] = 81; g.tensor(MATRIX).data.extend([0; 768]); g.lay_out(); }, "tensor \"blk.1.ffn_up.weight\" is [160, 648] in q4, the model needs [160, 640] in any format"),
     ("type", |g| { let t = g.tensor(NORM); t.kind = 1; t.data.truncate(320); g.lay_out(); }, "is [160] in f16, the model needs [160] in f32"),
     ("unknown type", |g| g.tensor(NORM).kind = 77, "tensor \"output_norm.weight\" of [160] has the unknown type 77"),
     ("floats beside blocks", |g| { let t = g.tensor("blk.0.attn_k.weight"); t.kind = 0; t.dims = vec![160, 64]; t.data = vec![0; 64 * 160 * 4]; g.lay_out(); }, "integer blocks or floats as \"blk.0.attn_q.weight\""),
@@ -66,7 +66,7 @@ const CASES: &[(&str, Change, &str)] = &[
     ("huge dimension", |g| g.tensor(NORM).dims[0] = u64::MAX, "dimension 18446744073709551615 makes it empty or too large"),
     ("dimensions overflow", |g| g.tensor(NORM).dims = vec![1 << 32, 1 << 32], "makes it empty or too large"),
     ("largest tensor", |g| g.tensor(NORM).dims = vec![1 << 36], "the file ends inside tensor \"output_norm.weight\""),
-    ("tiles of no format", |g| g.tensor(MATRIX).dims[0] = 145, "tensor \"blk.1.ffn_up.weight\" of [145, 5, 80] has the unknown type 24"),
+    ("tiles of no format", |g| g.tensor(MATRIX).dims[0] = 769, "tensor \"blk.1.ffn_up.weight\" of [769, 80] has the unknown type 24"),
     ("longer file", |g| g.tensor(NORM).data.extend([0; 64]), "the file's length is"),
 
     ("no layers", |g| number(g, "block_count", 0), "decoder layers is 0, expected 1 to"),

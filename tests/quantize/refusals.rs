@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use std::fs;
 
 const TABLE: &str = "language_model.model.embed_tokens.weight";
+const PROJECTOR: &str = "multi_modal_projector.linear.weight";
 const UP: &str = "language_model.model.layers.1.mlp.up_proj.weight";
 
 /// A safetensors file with this header and this many data bytes.
@@ -147,9 +148,9 @@ const CASES: [(&str, Damage, &str); 35] = [
         "up_proj.weight\" holds NaN in row 1, column 1",
     ),
     (
-        "too large for q4",
-        |c| weights(c, |w| w.get_mut(UP).unwrap().2[0..2].copy_from_slice(&[0x00, 0x7e])),
-        "too large for q4: pack it with --f32",
+        "too large for q8",
+        |c| weights(c, |w| w.get_mut(PROJECTOR).unwrap().2[0..2].copy_from_slice(&[0x00, 0x7e])),
+        "too large for q8: pack it with --f32",
     ),
     (
         "adapter",

@@ -79,8 +79,8 @@ fn presets_choose_the_formats_they_promise() {
             let expected = match (role.usage, preset, role.part) {
                 (Usage::Values, ..) | (_, Preset::F32, _) => WeightFormat::F32,
                 (_, Preset::F16, _) => WeightFormat::F16,
-                (_, Preset::Q4, Part::Decoder) => WeightFormat::Q4,
-                _ => WeightFormat::Q8,
+                (_, Preset::Q8, _) | (_, Preset::Q4, Part::Projector) => WeightFormat::Q8,
+                (_, Preset::Q4, _) => WeightFormat::Q4,
             };
             assert_eq!(format, expected, "{} {}", preset.name(), role.name);
         }
@@ -95,7 +95,8 @@ fn the_report_says_what_was_lost() {
         (Preset::F16, "decoder", 0.0..=3e-4),
         (Preset::Q8, "decoder", 0.003..=0.008),
         (Preset::Q4, "decoder", 0.06..=0.09),
-        (Preset::Q4, "vision", 0.003..=0.008),
+        (Preset::Q4, "vision", 0.06..=0.09),
+        (Preset::Q4, "projector", 0.003..=0.008),
         (Preset::Q4, "norms and biases", 0.0..=0.0),
     ] {
         let report = pack_to_vec(&checkpoint, preset).unwrap().1;

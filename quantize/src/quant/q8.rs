@@ -1,6 +1,6 @@
 //! 8-bit blocks: the largest magnitude becomes 127.
 
-use super::{Quantized, largest, round};
+use super::{largest, round};
 use half::f16;
 use pg_runtime::format::block::BLOCK;
 
@@ -8,7 +8,7 @@ use pg_runtime::format::block::BLOCK;
 ///
 /// Values are rounded with the scale that is stored, not with the exact one, so a value is never off by more than
 /// half of a stored step.
-pub fn quantize(x: &[f32; BLOCK]) -> Option<Quantized> {
+pub fn quantize(x: &[f32; BLOCK]) -> Option<(f16, [i8; BLOCK])> {
     let (_, extreme) = largest(x);
     let mut scale = f16::from_f32(extreme.abs() / 127.0);
     if !scale.is_finite() {

@@ -162,7 +162,7 @@ fn attend(
     let (d_q, d_kv) = (c.n_heads * c.d_head, c.n_kv_heads * c.d_head);
     let (q, k, v) = (&mut s.q[..n * d_q], &mut s.k[..n * d_kv], &mut s.v[..n * d_kv]);
     rms_norm(c, w.attn_norm, &s.x, &mut s.normed[..n * c.d_model], exec);
-    let input = acts.input(exec, &s.normed[..n * c.d_model], &w.q);
+    let input = acts.input(exec, &s.normed[..n * c.d_model], &[&w.q, &w.k, &w.v]);
     linear(exec, &w.q, &input, q);
     linear(exec, &w.k, &input, k);
     linear(exec, &w.v, &input, v);
@@ -173,7 +173,7 @@ fn attend(
     let heads = Heads { n: c.n_heads, n_kv: c.n_kv_heads, d: c.d_head };
     let (cache, seen) = (&s.cache, s.n + n);
     attention(exec, &heads, q, |h| cache.head(i, seen, h, c.d_head), &mut s.attended[..n * d_q]);
-    let input = acts.input(exec, &s.attended[..n * d_q], &w.output);
+    let input = acts.input(exec, &s.attended[..n * d_q], &[&w.output]);
     linear(exec, &w.output, &input, &mut s.branch);
     exec.add(&mut s.x[..n * c.d_model], &s.branch, c.d_model);
 }
@@ -193,11 +193,11 @@ fn mlp(
     for (normed, branch) in chunks {
         let n = normed.len() / d;
         let (gate, up) = (&mut s.gate[..n * c.d_ff], &mut s.up[..n * c.d_ff]);
-        let input = acts.input(exec, normed, &w.gate);
+        let input = acts.input(exec, normed, &[&w.gate, &w.up]);
         linear(exec, &w.gate, &input, gate);
         linear(exec, &w.up, &input, up);
         exec.rows(gate, c.d_ff, |kernels, t, gate| kernels.gelu_mul(gate, &up[t * c.d_ff..][..c.d_ff]));
-        let input = acts.input(exec, gate, &w.down);
+        let input = acts.input(exec, gate, &[&w.down]);
         linear(exec, &w.down, &input, branch);
     }
     exec.add(&mut s.x[..n * d], &s.branch, d);
@@ -215,7 +215,7 @@ fn head(
 ) {
     let normed = &mut s.normed[..c.d_model];
     exec.kernels().rms_norm(&s.x[t * c.d_model..][..c.d_model], w.output_norm, c.norm_eps, normed);
-    let input = acts.input(exec, normed, &w.embedding);
+    let input = acts.input(exec, normed, &[&w.embedding]);
     linear(exec, &w.embedding, &input, &mut s.logits);
     probe.look(Tap::Logits, &s.logits, c.n_vocab);
 }

@@ -252,7 +252,7 @@ fn tensor(cursor: &mut Cursor<'_>, next: &mut u64, alignment: u64) -> Result<Ten
         )));
     }
     // At most MAX_ELEMENTS * 4 bytes: no overflow. To the table, the elements of tiles are bytes.
-    let len = elements * if format.is_quantized() { 1 } else { format.tile_bytes() as u64 };
+    let len = elements * if format.is_quantized() { 1 } else { format.group_bytes(1) as u64 };
     *next = (offset + len).next_multiple_of(alignment);
     let range = |n: u64| usize::try_from(n).map_err(|_| wrong("beyond what this machine can address".into()));
     let bytes = range(offset)?..range(offset + len)?;

@@ -47,7 +47,7 @@ pub struct Kernels {
 /// checks around [`Kernels`] guarantee, and because they trust the lengths checked by its methods.
 #[allow(clippy::type_complexity)] // one signature a line reads better than fourteen aliases
 struct Table {
-    quantize: unsafe fn(&[f32], &mut [i8], &mut [f32], &mut [i32]),
+    quantize: unsafe fn(&[f32], usize, &mut [i8], &mut [f32], &mut [i32]),
     gemm_q8: unsafe fn(&WeightRows<'_>, &QuantizedRows<'_>, &mut TileMut<'_>, &mut Panel<'_>),
     gemm_q4: unsafe fn(&WeightRows<'_>, &QuantizedRows<'_>, &mut TileMut<'_>, &mut Panel<'_>),
     gemm_f32: unsafe fn(&WeightRows<'_>, &[f32], &mut TileMut<'_>),
@@ -118,16 +118,18 @@ impl Kernels {
     }
 
     /// Quantizes a row of activations to blocks of 32: `x ~ scale * q`, and each block's `offset`: what 4-bit weights
-    /// stored as 0 to 15 instead of -8 to 7 make its products too large by, negated.
+    /// stored as 0 to 15 instead of -8 to 7 make its products too large by, negated. `span` neighbouring blocks get the
+    /// same scale: see [`span`].
     ///
     /// `q` is [`k` rounded up to whole blocks]; what lies beyond `x` is zero. `scale` and `offset` hold one value
     /// a block. An offset is two numbers of 16 bits: -8 times the sum of the `q[i]` with `i % 4` below 2 (in the low
     /// half), and of the others, as products of pairs of neighbours are summed in the halves of a 32-bit lane.
-    pub fn quantize(&self, x: &[f32], q: &mut [i8], scale: &mut [f32], offset: &mut [i32]) {
+    pub fn quantize(&self, x: &[f32], span: usize, q: &mut [i8], scale: &mut [f32], offset: &mut [i32]) {
+        assert!(span > 0);
         assert_eq!(q.len(), x.len().next_multiple_of(BLOCK));
         assert!(scale.len() == q.len() / BLOCK && offset.len() == scale.len());
         // SAFETY: the table runs here (see the module's documentation), lengths are checked above.
-        unsafe { (self.table.quantize)(x, q, scale, offset) }
+        unsafe { (self.table.quantize)(x, span, q, scale, offset) }
     }
 
     /// `out[t][r] = dot(weights[r], x[t])` for quantized weights and activations; `panel` is scratch memory.
@@ -140,6 +142,7 @@ impl Kernels {
     ) {
         assert_eq!((out.n_rows(), out.n_cols()), (x.n(), w.rows()), "tile");
         assert_eq!(x.k_padded(), w.format().padded(w.k()), "row length");
+        assert!(x.span().is_multiple_of(span(w.format())), "blocks with a common scale");
         let f = match w.format() {
             WeightFormat::Q8 => self.table.gemm_q8,
             WeightFormat::Q4 => self.table.gemm_q4,
@@ -269,6 +272,15 @@ impl Kernels {
         assert_eq!(x.len(), out.len());
         // SAFETY: the table runs here, lengths are checked above.
         unsafe { (self.table.narrow)(x, out) }
+    }
+}
+
+/// Neighbouring blocks of activations that have to share a scale to meet weights of `format`: the products of 4-bit
+/// weights stay integers that long.
+pub const fn span(format: WeightFormat) -> usize {
+    match format {
+        WeightFormat::Q4 => panel::SPAN,
+        _ => 1,
     }
 }
 

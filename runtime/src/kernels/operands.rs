@@ -81,14 +81,15 @@ pub struct QuantizedRows<'a> {
     offset: &'a [i32],
     n: usize,
     k_padded: usize,
+    span: usize,
 }
 
 impl<'a> QuantizedRows<'a> {
-    /// `n` rows of `k` values, padded to whole blocks.
+    /// `n` rows of `k` values, padded to whole blocks, `span` of which share a scale.
     ///
     /// # Panics
     /// If a slice is shorter than that.
-    pub fn new(q: &'a [i8], scale: &'a [f32], offset: &'a [i32], n: usize, k: usize) -> Self {
+    pub fn new(q: &'a [i8], scale: &'a [f32], offset: &'a [i32], n: usize, k: usize, span: usize) -> Self {
         let k_padded = k.next_multiple_of(BLOCK);
         let blocks = n * k_padded / BLOCK;
         QuantizedRows {
@@ -97,6 +98,7 @@ impl<'a> QuantizedRows<'a> {
             offset: &offset[..blocks],
             n,
             k_padded,
+            span,
         }
     }
 
@@ -108,6 +110,11 @@ impl<'a> QuantizedRows<'a> {
     /// Values in a row, padding included.
     pub fn k_padded(&self) -> usize {
         self.k_padded
+    }
+
+    /// Neighbouring blocks that share a scale.
+    pub fn span(&self) -> usize {
+        self.span
     }
 
     /// Values, scales and offsets of row `t`.

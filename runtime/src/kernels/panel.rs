@@ -8,7 +8,7 @@
 
 use super::{Panel, QuantizedRows, TileMut, WeightRows};
 use crate::format::WeightFormat;
-use crate::format::block::{BLOCK, GROUP};
+use crate::format::block::{BLOCK, GROUP, q4_row_scales};
 use core::ops::Range;
 
 /// Rows of a panel: two groups.
@@ -17,6 +17,10 @@ pub(super) const PANEL_ROWS: usize = 2 * GROUP;
 pub(super) const PANEL_K: usize = 2048;
 /// Most rows of activations that pass by one panel: a whole prefix of 256 image tokens and a question in one go.
 pub(super) const PANEL_N: usize = 384;
+/// Blocks of activations that share a scale when they meet nibbles. The sums of a block are multiplied by the
+/// weights' steps in the instruction that widens them, so they stay integers, without a conversion a block, for as long
+/// as the activations have one scale.
+pub(super) const SPAN: usize = 4;
 /// Bytes of one block of a panel.
 pub(super) const PANEL_BLOCK: usize = PANEL_ROWS * BLOCK;
 
@@ -29,11 +33,18 @@ pub(super) type Columns<'a, const N: usize> = [(&'a [i8], &'a [f32], &'a [i32]);
 /// Implementors state the CPU features that their methods need; whoever calls them has those features enabled. All
 /// slices hold as many blocks as `scales` has vectors of [`PANEL_ROWS`].
 pub(super) unsafe trait RegisterTile<const N: usize> {
-    /// Spreads `tiles` of one format, `half` (0 or 1) of the panel's rows. A block of the panel is 8 runs of 4 weights,
-    /// each of [`PANEL_ROWS`] rows; its scales are one vector of [`PANEL_ROWS`].
-    unsafe fn spread(format: WeightFormat, tiles: &[u8], half: usize, values: &mut [u8], scales: &mut [f32]);
+    /// Spreads tiles `tiles` of `group`, `half` (0 or 1) of the panel's rows. A block of the panel is 8 runs of 4 weights,
+    /// each of [`PANEL_ROWS`] rows. What `scales` holds for a block, 4 bytes a row, is between this and `multiply`.
+    unsafe fn spread(
+        format: WeightFormat,
+        group: &[u8],
+        tiles: Range<usize>,
+        half: usize,
+        values: &mut [u8],
+        scales: &mut [f32],
+    );
 
-    /// `sums[t][r] += panel[r] . x[t]`
+    /// `sums[t][r] += panel[r] . x[t]`, for `Q4` in units of the row's scale.
     unsafe fn multiply(
         format: WeightFormat,
         values: &[u8],
@@ -58,7 +69,6 @@ pub(super) unsafe fn gemm<const N: usize, T: RegisterTile<N>>(
     panel: &mut Panel<'_>,
 ) {
     let format = w.format();
-    let tile_bytes = format.tile_bytes();
     let blocks = x.k_padded() / BLOCK;
     for part in even_parts(x.n(), PANEL_N) {
         let (first_t, n) = (part.start, part.len());
@@ -71,10 +81,9 @@ pub(super) unsafe fn gemm<const N: usize, T: RegisterTile<N>>(
                 let values = &mut panel.values[..part.len() * PANEL_BLOCK];
                 let scales = &mut panel.scales[..part.len() * PANEL_ROWS];
                 for (half, group) in groups.iter().enumerate() {
-                    let tiles = &group[part.start * tile_bytes..part.end * tile_bytes];
                     // SAFETY: the caller has the features of `T` (this function's contract); the slices were cut to
                     // the same number of blocks, here and below.
-                    unsafe { T::spread(format, tiles, half, values, scales) };
+                    unsafe { T::spread(format, group, part.clone(), half, values, scales) };
                 }
                 for (i, sums) in sums[..n.next_multiple_of(N)].as_chunks_mut::<N>().0.iter_mut().enumerate() {
                     let columns = core::array::from_fn(|j| {
@@ -90,8 +99,17 @@ pub(super) unsafe fn gemm<const N: usize, T: RegisterTile<N>>(
                 }
             }
             let rows = first * GROUP..w.rows().min((first + 2) * GROUP);
+            let mut row_scales = [1.0; PANEL_ROWS];
+            if format == WeightFormat::Q4 {
+                for (scales, group) in row_scales.as_chunks_mut().0.iter_mut().zip(groups) {
+                    *scales = q4_row_scales(group);
+                }
+            }
             for (t, sums) in sums[..n].iter().enumerate() {
-                out.row(first_t + t)[rows.clone()].copy_from_slice(&sums[..rows.len()]);
+                let out = &mut out.row(first_t + t)[rows.clone()];
+                for ((out, sum), scale) in out.iter_mut().zip(sums).zip(row_scales) {
+                    *out = sum * scale;
+                }
             }
         }
     }

@@ -25,17 +25,19 @@ pub(super) static KERNELS: Kernels = Kernels {
     },
 };
 
-pub(super) fn quantize(x: &[f32], q: &mut [i8], scale: &mut [f32], offset: &mut [i32]) {
-    let blocks = x.chunks(BLOCK).zip(q.chunks_mut(BLOCK));
-    for ((xs, qs), (scale, offset)) in blocks.zip(scale.iter_mut().zip(offset)) {
+pub(super) fn quantize(x: &[f32], span: usize, q: &mut [i8], scale: &mut [f32], offset: &mut [i32]) {
+    let blocks = x.chunks(span * BLOCK).zip(q.chunks_mut(span * BLOCK));
+    for ((xs, qs), (scale, offset)) in blocks.zip(scale.chunks_mut(span).zip(offset.chunks_mut(span))) {
         let amax = xs.iter().fold(0f32, |m, v| m.max(v.abs()));
         let inverse = if amax > 0.0 { 127.0 / amax } else { 0.0 };
-        *scale = amax / 127.0;
+        scale.fill(amax / 127.0);
         qs.fill(0);
         for (q, v) in qs.iter_mut().zip(xs) {
             *q = libm::rintf(v * inverse) as i8;
         }
-        *offset = offset_of(qs);
+        for (offset, qs) in offset.iter_mut().zip(qs.chunks(BLOCK)) {
+            *offset = offset_of(qs);
+        }
     }
 }
 
@@ -51,12 +53,12 @@ fn offset_of(q: &[i8]) -> i32 {
 fn gemm_quantized(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
     let (format, rows) = (w.format(), w.format().group_rows());
     for r in 0..w.rows() {
-        let tiles = w.group(r / rows).chunks_exact(format.tile_bytes());
+        let group = w.group(r / rows);
         for t in 0..x.n() {
             let (q, scale, _) = x.row(t);
             let mut acc = 0.0;
-            for ((tile, q), x_scale) in tiles.clone().zip(q.as_chunks::<BLOCK>().0).zip(scale) {
-                let (w_scale, weights) = block::read_block(format, tile, r % rows);
+            for (b, (q, x_scale)) in q.as_chunks::<BLOCK>().0.iter().zip(scale).enumerate() {
+                let (w_scale, weights) = block::read_block(format, group, b, r % rows);
                 let dot: i32 = weights.iter().zip(q).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum();
                 acc += w_scale * x_scale * dot as f32;
             }

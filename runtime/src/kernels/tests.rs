@@ -33,22 +33,36 @@ impl Numbers {
 
     fn weights(&mut self, format: WeightFormat, k: usize, rows: usize, scale: Option<f32>) -> Vec<u8> {
         let mut bytes = alloc::vec![0; format.matrix_bytes(k, rows)];
-        for unit in bytes.chunks_exact_mut(format.tile_bytes()) {
+        for group in bytes.chunks_exact_mut(format.group_bytes(k)) {
             match format {
-                WeightFormat::F32 => unit.copy_from_slice(&self.float().to_le_bytes()),
-                WeightFormat::F16 => unit.copy_from_slice(&f16::from_f32(self.float()).to_le_bytes()),
-                WeightFormat::Q8 | WeightFormat::Q4 => {
-                    for row in 0..GROUP {
-                        let s = f16::from_f32(scale.unwrap_or(self.float()));
-                        // -128 cannot come from our packer, but may stand in a file.
-                        let q = core::array::from_fn(|_| self.next() as i8)
-                            .map(|q: i8| if format == WeightFormat::Q4 { q >> 4 } else { q });
-                        block::write_block(format, unit, row, s, &q);
-                    }
+                WeightFormat::F32 => group.as_chunks_mut().0.fill_with(|| self.float().to_le_bytes()),
+                WeightFormat::F16 => {
+                    group.as_chunks_mut().0.fill_with(|| f16::from_f32(self.float()).to_le_bytes())
                 }
+                WeightFormat::Q8 | WeightFormat::Q4 => self.tiles(format, group, k.div_ceil(BLOCK), scale),
             }
         }
         bytes
+    }
+}
+
+impl Numbers {
+    fn tiles(&mut self, format: WeightFormat, group: &mut [u8], tiles: usize, scale: Option<f32>) {
+        for row in 0..GROUP {
+            if format == WeightFormat::Q4 {
+                block::write_q4_scale(group, row, scale.unwrap_or(self.float() / 64.0));
+            }
+            for t in 0..tiles {
+                // -128 cannot come from our packer, but may stand in a file.
+                let q = core::array::from_fn(|_| self.next() as i8);
+                if format == WeightFormat::Q8 {
+                    block::write_q8(group, t, row, f16::from_f32(scale.unwrap_or(self.float())), &q);
+                } else {
+                    let step = if scale.is_some() { (self.next() % 5) as i8 - 2 } else { self.next() as i8 };
+                    block::write_q4(group, t, row, step, &q.map(|q| q >> 4));
+                }
+            }
+        }
     }
 }
 
@@ -82,7 +96,7 @@ struct Activations {
 }
 
 impl Activations {
-    fn of(kernels: &Kernels, x: &[f32], k: usize) -> Self {
+    fn of(kernels: &Kernels, x: &[f32], k: usize, span: usize) -> Self {
         let (n, padded) = (x.len() / k, k.next_multiple_of(BLOCK));
         let blocks = n * padded / BLOCK;
         let (q, scale, offset) =
@@ -91,7 +105,7 @@ impl Activations {
         for (t, x) in x.chunks_exact(k).enumerate() {
             let b = t * padded / BLOCK..(t + 1) * padded / BLOCK;
             let q = &mut made.q[t * padded..(t + 1) * padded];
-            kernels.quantize(x, q, &mut made.scale[b.clone()], &mut made.offset[b]);
+            kernels.quantize(x, span, q, &mut made.scale[b.clone()], &mut made.offset[b]);
         }
         made
     }
@@ -132,12 +146,12 @@ fn tables_are_found_by_name_and_unknown_ones_refused() {
 fn activations_are_quantized_to_the_same_bits() {
     let mut numbers = Numbers(1);
     for n in LENGTHS {
-        for offset in 0..4 {
+        for (offset, span) in [(0, 1), (1, 1), (2, 4), (3, 4), (0, 3)] {
             let mut x = shifted(&numbers.floats(n), offset);
             x[offset] = if n % 2 == 0 { 0.0 } else { 3.5 };
             let x = &x[offset..];
             let run = |k: &Kernels| {
-                let made = Activations::of(k, x, n);
+                let made = Activations::of(k, x, n, span);
                 (made.q, made.scale, made.offset)
             };
             let expected = run(&scalar::KERNELS);
@@ -174,14 +188,14 @@ fn integer_products_agree_to_the_bit() {
                         }
                     })
                     .collect();
-                let x = Activations::of(&scalar::KERNELS, &x, padded);
+                let x = Activations::of(&scalar::KERNELS, &x, padded, span(format));
                 let q = shifted(&x.q, offset);
                 assert!(x.scale.iter().all(|&s| s == 1.0));
                 let run = |kernels: &Kernels| {
                     let mut out = alloc::vec![0.0; n * rows];
                     kernels.gemm_quantized(
                         &WeightRows::new(format, &w[offset..], k, rows),
-                        &QuantizedRows::new(&q[offset..], &x.scale, &x.offset, n, k),
+                        &QuantizedRows::new(&q[offset..], &x.scale, &x.offset, n, k, span(format)),
                         &mut TileMut::new(&mut out, n, rows),
                         &mut Room::new().panel(),
                     );
@@ -216,8 +230,8 @@ fn products_with_real_scales_agree() {
                     let (left, right) = TileMut::new(&mut out, n, rows).split_columns(cut);
                     for (mut tile, part) in [(left, 0..cut), (right, cut..rows)] {
                         if format.is_quantized() {
-                            let x = Activations::of(kernels, &x, k);
-                            let x = QuantizedRows::new(&x.q, &x.scale, &x.offset, n, k);
+                            let x = Activations::of(kernels, &x, k, span(format));
+                            let x = QuantizedRows::new(&x.q, &x.scale, &x.offset, n, k, span(format));
                             kernels.gemm_quantized(&w.slice(part), &x, &mut tile, &mut Room::new().panel());
                         } else {
                             let mut buffer = alloc::vec![0.0; kernels.float_buffer_len(k)];

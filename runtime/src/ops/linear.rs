@@ -2,7 +2,7 @@
 
 use super::Exec;
 use crate::format::block::BLOCK;
-use crate::kernels::{QuantizedRows, TileMut, WeightRows};
+use crate::kernels::{QuantizedRows, TileMut, WeightRows, span};
 use crate::memory::{Carver, Region};
 use crate::threads::partition::take;
 
@@ -62,14 +62,14 @@ impl Activations {
         }
     }
 
-    /// Prepares `x`, `[n, k]`, for `first` and for all other matrices of the same row length and kind: quantized
-    /// once, however many matrices it meets.
-    pub fn input<'a>(&'a mut self, exec: &mut Exec, x: &'a [f32], first: &Matrix<'_>) -> Input<'a> {
-        let k = first.weights.k();
+    /// Prepares `x`, `[n, k]`, for all of `matrices`: quantized once, however many it meets.
+    pub fn input<'a>(&'a mut self, exec: &mut Exec, x: &'a [f32], matrices: &[&Matrix<'_>]) -> Input<'a> {
+        let k = matrices[0].weights.k();
         let n = x.len() / k;
-        if !first.weights.format().is_quantized() {
+        if !matrices[0].weights.format().is_quantized() {
             return Input { x, n, quantized: None };
         }
+        let span = matrices.iter().map(|m| span(m.weights.format())).max().unwrap_or(1);
         let padded = k.next_multiple_of(BLOCK);
         let blocks = padded / BLOCK;
         let (mut q, mut scale, mut offset) = (&mut self.q[..], &mut self.scale[..], &mut self.offset[..]);
@@ -84,11 +84,11 @@ impl Activations {
             |kernels, _, range, (q, scale, offset)| {
                 let blocks_of = scale.chunks_exact_mut(blocks).zip(offset.chunks_exact_mut(blocks));
                 for ((t, q), (scale, offset)) in range.zip(q.chunks_exact_mut(padded)).zip(blocks_of) {
-                    kernels.quantize(&x[t * k..(t + 1) * k], q, scale, offset);
+                    kernels.quantize(&x[t * k..(t + 1) * k], span, q, scale, offset);
                 }
             },
         );
-        Input { x, n, quantized: Some(QuantizedRows::new(&self.q, &self.scale, &self.offset, n, k)) }
+        Input { x, n, quantized: Some(QuantizedRows::new(&self.q, &self.scale, &self.offset, n, k, span)) }
     }
 }
 

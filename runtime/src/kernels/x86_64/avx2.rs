@@ -197,31 +197,38 @@ impl<const N: usize> Unaligned<N> {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn quantize(x: &[f32], q: &mut [i8], scale: &mut [f32], offset: &mut [i32]) {
-    let blocks = x.len() / BLOCK;
-    for i in 0..blocks {
-        let xs = &x[i * BLOCK..][..BLOCK];
-        let qs = &mut q[i * BLOCK..][..BLOCK];
-        // SAFETY: `xs` holds 32 floats, `qs` 32 bytes.
+fn quantize(x: &[f32], span: usize, q: &mut [i8], scale: &mut [f32], offset: &mut [i32]) {
+    let whole = x.len() / (span * BLOCK) * span;
+    for first in (0..whole).step_by(span) {
+        let xs = &x[first * BLOCK..][..span * BLOCK];
+        let qs = &mut q[first * BLOCK..][..span * BLOCK];
+        // SAFETY: the chunks hold 8 floats; a block is 32 floats and 32 bytes.
         unsafe {
-            let v = [0, 8, 16, 24].map(|o| _mm256_loadu_ps(xs.as_ptr().add(o)));
-            let sign = _mm256_set1_ps(-0.0);
-            let m01 = _mm256_max_ps(_mm256_andnot_ps(sign, v[0]), _mm256_andnot_ps(sign, v[1]));
-            let m23 = _mm256_max_ps(_mm256_andnot_ps(sign, v[2]), _mm256_andnot_ps(sign, v[3]));
-            let amax = F32x8(_mm256_max_ps(m01, m23)).reduce_max();
+            let mut largest = _mm256_setzero_ps();
+            for xs in xs.as_chunks::<8>().0 {
+                let magnitude = _mm256_andnot_ps(_mm256_set1_ps(-0.0), _mm256_loadu_ps(xs.as_ptr()));
+                largest = _mm256_max_ps(largest, magnitude);
+            }
+            let amax = F32x8(largest).reduce_max();
             let inverse = _mm256_set1_ps(if amax > 0.0 { 127.0 / amax } else { 0.0 });
-            scale[i] = amax / 127.0;
-            let w = v.map(|v| _mm256_cvtps_epi32(_mm256_mul_ps(v, inverse)));
-            let halves = _mm256_packs_epi16(_mm256_packs_epi32(w[0], w[1]), _mm256_packs_epi32(w[2], w[3]));
-            // The packs work within 128-bit lanes; this puts the groups of four back in order.
-            let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-            let q = _mm256_permutevar8x32_epi32(halves, order);
-            _mm256_storeu_si256(qs.as_mut_ptr().cast(), q);
-            offset[i] = offset_of(q);
+            scale[first..first + span].fill(amax / 127.0);
+            let blocks = xs.as_chunks::<BLOCK>().0.iter().zip(qs.as_chunks_mut::<BLOCK>().0);
+            for ((xs, qs), offset) in blocks.zip(&mut offset[first..]) {
+                let w = [0, 8, 16, 24]
+                    .map(|o| _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(xs.as_ptr().add(o)), inverse)));
+                let halves =
+                    _mm256_packs_epi16(_mm256_packs_epi32(w[0], w[1]), _mm256_packs_epi32(w[2], w[3]));
+                // The packs work within 128-bit lanes; this puts the groups of four back in order.
+                let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+                let q = _mm256_permutevar8x32_epi32(halves, order);
+                _mm256_storeu_si256(qs.as_mut_ptr().cast(), q);
+                *offset = offset_of(q);
+            }
         }
     }
-    let done = blocks * BLOCK;
-    super::super::scalar::quantize(&x[done..], &mut q[done..], &mut scale[blocks..], &mut offset[blocks..]);
+    let done = whole * BLOCK;
+    let (scale, offset) = (&mut scale[whole..], &mut offset[whole..]);
+    super::super::scalar::quantize(&x[done..], span, &mut q[done..], scale, offset);
 }
 
 /// See [`Kernels::quantize`].

@@ -5,11 +5,12 @@
 //! sums of a block at -8 times the activations' sum, which the activations bring along. Signed bytes take the
 //! magnitude of the weight and the activation with the weight's sign, one product of pairs at a time.
 
-use super::super::panel::{self, Columns, PANEL_BLOCK, PANEL_ROWS, RegisterTile};
+use super::super::panel::{self, Columns, PANEL_BLOCK, PANEL_ROWS, RegisterTile, SPAN};
 use super::super::{Panel, QuantizedRows, TileMut, WeightRows};
 use crate::format::WeightFormat;
-use crate::format::block::{BLOCK, CHUNK, GROUP, Q4_TILE, Q8_TILE, RUN, SCALES};
+use crate::format::block::{BLOCK, CHUNK, GROUP, Q4_NIBBLES, Q4_STEPS, Q4Group, Q8_SCALES, Q8_TILE, RUN};
 use core::arch::x86_64::*;
+use core::ops::Range;
 
 /// Runs of a block.
 const RUNS: usize = BLOCK / RUN;
@@ -22,7 +23,7 @@ pub(super) fn gemm_q8(
     panel: &mut Panel<'_>,
 ) {
     if x.n() == 1 {
-        return gemv::<false>(w, x, out);
+        return gemv_q8(w, x, out);
     }
     // SAFETY: this function has the features of `Avx2`.
     unsafe { panel::gemm::<COLUMNS, Avx2>(w, x, out, panel) }
@@ -36,7 +37,7 @@ pub(super) fn gemm_q4(
     panel: &mut Panel<'_>,
 ) {
     if x.n() == 1 {
-        return gemv::<true>(w, x, out);
+        return gemv_q4(w, x, out);
     }
     // SAFETY: this function has the features of `Avx2`.
     unsafe { panel::gemm::<COLUMNS, Avx2>(w, x, out, panel) }
@@ -50,12 +51,19 @@ struct Avx2;
 // SAFETY: the methods need AVX2, FMA and F16C and are only called from the functions above, which have them.
 unsafe impl RegisterTile<COLUMNS> for Avx2 {
     #[inline(always)]
-    unsafe fn spread(format: WeightFormat, tiles: &[u8], half: usize, values: &mut [u8], scales: &mut [f32]) {
+    unsafe fn spread(
+        format: WeightFormat,
+        group: &[u8],
+        tiles: Range<usize>,
+        half: usize,
+        values: &mut [u8],
+        scales: &mut [f32],
+    ) {
         // SAFETY: the caller has the features (contract of the trait).
         unsafe {
             match format {
-                WeightFormat::Q4 => spread_q4(tiles, half, values, scales),
-                _ => spread_q8(tiles, half, values, scales),
+                WeightFormat::Q4 => spread_q4(&Q4Group::new(group), tiles, half, values, scales),
+                _ => spread_q8(&group[tiles.start * Q8_TILE..tiles.end * Q8_TILE], half, values, scales),
             }
         }
     }
@@ -71,25 +79,27 @@ unsafe impl RegisterTile<COLUMNS> for Avx2 {
         // SAFETY: as in `spread`.
         unsafe {
             match format {
-                WeightFormat::Q4 => multiply::<true>(values, scales, x, sums),
-                _ => multiply::<false>(values, scales, x, sums),
+                WeightFormat::Q4 => multiply_q4(values, scales, x, sums),
+                _ => multiply_q8(values, scales, x, sums),
             }
         }
     }
 }
 
+/// Nibbles become bytes of 0 to 15, steps pairs of equal numbers of 16 bits: the second factors of `vpmaddwd`.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn spread_q4(tiles: &[u8], half: usize, values: &mut [u8], scales: &mut [f32]) {
+fn spread_q4(group: &Q4Group<'_>, tiles: Range<usize>, half: usize, values: &mut [u8], scales: &mut [f32]) {
     let low = _mm256_set1_epi8(15);
     let blocks =
         values.as_chunks_mut::<PANEL_BLOCK>().0.iter_mut().zip(scales.as_chunks_mut::<PANEL_ROWS>().0);
-    for (tile, (values, scales)) in tiles.as_chunks::<Q4_TILE>().0.iter().zip(blocks) {
-        // SAFETY: a tile holds 8 scales and 4 chunks of 32 bytes, the panel's block 8 runs of two halves of 32.
+    for ((values, scales), (steps, nibbles)) in blocks.zip(group.tiles(tiles)) {
+        // SAFETY: a tile holds 8 steps and 4 chunks of 32 bytes, the panel's block two halves of 32 bytes of steps and
+        // 8 runs of two halves of 32.
         unsafe {
-            _mm256_storeu_ps(scales.as_mut_ptr().add(half * GROUP), tile_scales(tile.as_ptr()));
+            _mm256_storeu_si256(scales.as_mut_ptr().add(half * GROUP).cast(), step_pairs(steps));
             let out = values.as_mut_ptr().add(half * CHUNK);
             for c in 0..RUNS / 2 {
-                let both = _mm256_loadu_si256(tile.as_ptr().add(SCALES + c * CHUNK).cast());
+                let both = _mm256_loadu_si256(nibbles.as_ptr().add(c * CHUNK).cast());
                 let high = _mm256_and_si256(_mm256_srli_epi16::<4>(both), low);
                 _mm256_storeu_si256(out.add(c * 2 * CHUNK).cast(), _mm256_and_si256(both, low));
                 _mm256_storeu_si256(out.add((c + RUNS / 2) * 2 * CHUNK).cast(), high);
@@ -105,10 +115,18 @@ fn spread_q8(tiles: &[u8], half: usize, values: &mut [u8], scales: &mut [f32]) {
     for (tile, (values, scales)) in tiles.as_chunks::<Q8_TILE>().0.iter().zip(blocks) {
         // SAFETY: a tile holds 8 scales.
         unsafe { _mm256_storeu_ps(scales.as_mut_ptr().add(half * GROUP), tile_scales(tile.as_ptr())) };
-        for (out, chunk) in values.chunks_exact_mut(2 * CHUNK).zip(tile[SCALES..].chunks_exact(CHUNK)) {
+        for (out, chunk) in values.chunks_exact_mut(2 * CHUNK).zip(tile[Q8_SCALES..].chunks_exact(CHUNK)) {
             out[half * CHUNK..][..CHUNK].copy_from_slice(chunk);
         }
     }
+}
+
+/// Each of 8 steps twice, as 16 bits.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn step_pairs(steps: &[u8; Q4_STEPS]) -> __m256i {
+    let steps = _mm_cvtsi64_si128(i64::from_le_bytes(*steps));
+    _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(steps, steps))
 }
 
 /// The 8 scales that `tile` begins with.
@@ -131,59 +149,110 @@ macro_rules! pin {
     };
 }
 
+/// Sums of a register tile: of each row of activations, two vectors of weight rows.
+type Sums = [[__m256i; 2]; COLUMNS];
+
+/// Adds the products of one block.
+///
+/// # Safety
+/// `block` points to a block of a panel, `x` to a block of each row of activations.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn add_block<const NIBBLES: bool>(block: *const u8, x: [*const i8; COLUMNS], mut sum: Sums) -> Sums {
+    let ones = _mm256_set1_epi16(1);
+    for run in 0..RUNS {
+        // SAFETY: the runs of a block, of both: this function's contract.
+        unsafe {
+            let w = [0, CHUNK].map(|half| _mm256_loadu_si256(block.add(run * 2 * CHUNK + half).cast()));
+            for (sum, x) in sum.iter_mut().zip(x) {
+                let x = _mm256_set1_epi32(x.add(run * RUN).cast::<i32>().read_unaligned());
+                for (sum, w) in sum.iter_mut().zip(w) {
+                    *sum = add_products::<NIBBLES>(*sum, w, x, ones);
+                }
+                pin!(sum[0]);
+                pin!(sum[1]);
+            }
+        }
+    }
+    sum
+}
+
 #[target_feature(enable = "avx2,fma,f16c")]
-fn multiply<const NIBBLES: bool>(
+fn multiply_q4(
+    values: &[u8],
+    steps: &[f32],
+    x: Columns<'_, COLUMNS>,
+    sums: &mut [[f32; PANEL_ROWS]; COLUMNS],
+) {
+    let blocks = steps.len() / PANEL_ROWS;
+    check_lengths(blocks, values, &x);
+    for first in (0..blocks).step_by(SPAN) {
+        // At most 8 * 127 * 32 a block before the step of at most 128: far from 2^31.
+        let mut whole: Sums = [[_mm256_setzero_si256(); 2]; COLUMNS];
+        for b in first..blocks.min(first + SPAN) {
+            // SAFETY: `b` is below `blocks`, for which all lengths were checked.
+            unsafe {
+                let offsets = x.map(|x| [_mm256_set1_epi32(*x.2.as_ptr().add(b)); 2]);
+                let q = x.map(|x| x.0.as_ptr().add(b * BLOCK));
+                let sum = add_block::<true>(values.as_ptr().add(b * PANEL_BLOCK), q, offsets);
+                let steps = [0, GROUP]
+                    .map(|half| _mm256_loadu_si256(steps.as_ptr().add(b * PANEL_ROWS + half).cast()));
+                for (whole, sum) in whole.iter_mut().zip(sum) {
+                    for ((whole, sum), steps) in whole.iter_mut().zip(sum).zip(steps) {
+                        *whole = _mm256_add_epi32(*whole, _mm256_madd_epi16(sum, steps));
+                    }
+                }
+            }
+        }
+        for ((sums, whole), x) in sums.iter_mut().zip(whole).zip(&x) {
+            let scale = _mm256_set1_ps(x.1[first]);
+            for (sums, whole) in sums.as_chunks_mut::<GROUP>().0.iter_mut().zip(whole) {
+                // SAFETY: the chunk holds 8 floats.
+                unsafe {
+                    let total =
+                        _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), scale, _mm256_loadu_ps(sums.as_ptr()));
+                    _mm256_storeu_ps(sums.as_mut_ptr(), total);
+                }
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn multiply_q8(
     values: &[u8],
     scales: &[f32],
     x: Columns<'_, COLUMNS>,
     sums: &mut [[f32; PANEL_ROWS]; COLUMNS],
 ) {
     let blocks = scales.len() / PANEL_ROWS;
-    assert!(values.len() == blocks * PANEL_BLOCK);
-    assert!(x.iter().all(|(q, s, o)| q.len() == blocks * BLOCK && s.len() == blocks && o.len() == blocks));
-    let ones = _mm256_set1_epi16(1);
-    // SAFETY: `b` is below `blocks`, for which all lengths were just checked; the offsets inside a block are constants
-    // below its size.
-    unsafe {
-        let mut total = [[_mm256_setzero_ps(); 2]; COLUMNS];
-        for (total, sums) in total.iter_mut().zip(&*sums) {
-            *total = [_mm256_loadu_ps(sums.as_ptr()), _mm256_loadu_ps(sums.as_ptr().add(GROUP))];
-        }
-        for b in 0..blocks {
-            let block = values.as_ptr().add(b * PANEL_BLOCK);
-            let mut sum = [[_mm256_setzero_si256(); 2]; COLUMNS];
-            if NIBBLES {
-                for (sum, x) in sum.iter_mut().zip(&x) {
-                    *sum = [_mm256_set1_epi32(*x.2.as_ptr().add(b)); 2];
-                }
-            }
-            for run in 0..RUNS {
-                let w = [0, CHUNK].map(|half| _mm256_loadu_si256(block.add(run * 2 * CHUNK + half).cast()));
-                for (sum, x) in sum.iter_mut().zip(&x) {
-                    let x = x.0.as_ptr().add(b * BLOCK + run * RUN).cast::<i32>();
-                    let x = _mm256_set1_epi32(x.read_unaligned());
-                    for (sum, w) in sum.iter_mut().zip(w) {
-                        *sum = add_products::<NIBBLES>(*sum, w, x, ones);
-                    }
-                    pin!(sum[0]);
-                    pin!(sum[1]);
-                }
-            }
-            let w_scale = [0, GROUP].map(|half| _mm256_loadu_ps(scales.as_ptr().add(b * PANEL_ROWS + half)));
-            for ((total, sum), x) in total.iter_mut().zip(sum).zip(&x) {
+    check_lengths(blocks, values, &x);
+    for b in 0..blocks {
+        // SAFETY: `b` is below `blocks`, for which all lengths were checked; the chunks hold 8 floats.
+        unsafe {
+            let q = x.map(|x| x.0.as_ptr().add(b * BLOCK));
+            let zero = [[_mm256_setzero_si256(); 2]; COLUMNS];
+            let sum = add_block::<false>(values.as_ptr().add(b * PANEL_BLOCK), q, zero);
+            let w_scales = [0, GROUP].map(|half| _mm256_loadu_ps(scales.as_ptr().add(b * PANEL_ROWS + half)));
+            for ((sums, sum), x) in sums.iter_mut().zip(sum).zip(&x) {
                 let x_scale = _mm256_set1_ps(*x.1.as_ptr().add(b));
-                for ((total, sum), w_scale) in total.iter_mut().zip(sum).zip(w_scale) {
-                    let sum = if NIBBLES { _mm256_madd_epi16(sum, ones) } else { sum };
+                for ((sums, sum), w_scale) in
+                    sums.as_chunks_mut::<GROUP>().0.iter_mut().zip(sum).zip(w_scales)
+                {
                     let scale = _mm256_mul_ps(w_scale, x_scale);
-                    *total = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, *total);
+                    let total =
+                        _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, _mm256_loadu_ps(sums.as_ptr()));
+                    _mm256_storeu_ps(sums.as_mut_ptr(), total);
                 }
             }
-        }
-        for (total, sums) in total.iter().zip(sums) {
-            _mm256_storeu_ps(sums.as_mut_ptr(), total[0]);
-            _mm256_storeu_ps(sums.as_mut_ptr().add(GROUP), total[1]);
         }
     }
+}
+
+/// What the loops above rely on.
+fn check_lengths(blocks: usize, values: &[u8], x: &Columns<'_, COLUMNS>) {
+    assert!(values.len() == blocks * PANEL_BLOCK);
+    assert!(x.iter().all(|(q, s, o)| q.len() == blocks * BLOCK && s.len() == blocks && o.len() == blocks));
 }
 
 /// Four products a row: to sums of 16 bits for nibbles, of 32 bits for bytes.
@@ -199,50 +268,93 @@ fn add_products<const NIBBLES: bool>(sum: __m256i, w: __m256i, x: __m256i, ones:
 }
 
 /// One row of activations: each tile is read once and used from registers.
-#[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn gemv<const NIBBLES: bool>(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
+fn gemv_q4(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
     let (q, scale, offset) = x.row(0);
-    let tile_bytes = if NIBBLES { Q4_TILE } else { Q8_TILE };
     assert!(q.len() == scale.len() * BLOCK && offset.len() == scale.len());
     let (ones, low) = (_mm256_set1_epi16(1), _mm256_set1_epi8(15));
     for (g, out) in out.row(0).chunks_mut(GROUP).enumerate() {
-        let group = w.group(g);
-        assert_eq!(group.len(), scale.len() * tile_bytes);
+        let group = Q4Group::new(w.group(g));
         let mut total = _mm256_setzero_ps();
-        for b in 0..scale.len() {
-            // SAFETY: `b` is below the number of blocks, for which all lengths were checked above; the offsets inside
-            // a tile are constants below its size.
+        let mut whole = _mm256_setzero_si256();
+        for (b, (steps, nibbles)) in group.tiles(0..scale.len()).enumerate() {
+            // SAFETY: a tile holds 4 chunks of 32 bytes; `b` is below the number of blocks, for which the lengths were
+            // checked above.
             unsafe {
-                let tile = group.as_ptr().add(b * tile_bytes);
                 let run = |i: usize| {
                     let x = q.as_ptr().add(b * BLOCK + i * RUN).cast::<i32>();
                     _mm256_set1_epi32(x.read_unaligned())
                 };
-                let chunk = |i: usize| _mm256_loadu_si256(tile.add(SCALES + i * CHUNK).cast());
-                let sum = if NIBBLES {
-                    let mut sum = _mm256_set1_epi32(*offset.as_ptr().add(b));
-                    for c in 0..RUNS / 2 {
-                        let both = chunk(c);
-                        let high = _mm256_and_si256(_mm256_srli_epi16::<4>(both), low);
-                        sum = add_products::<true>(sum, _mm256_and_si256(both, low), run(c), ones);
-                        sum = add_products::<true>(sum, high, run(c + RUNS / 2), ones);
-                    }
-                    _mm256_madd_epi16(sum, ones)
-                } else {
-                    let mut sum = _mm256_setzero_si256();
-                    for c in 0..RUNS {
-                        sum = add_products::<false>(sum, chunk(c), run(c), ones);
-                    }
-                    sum
-                };
-                let scale = _mm256_mul_ps(tile_scales(tile), _mm256_set1_ps(*scale.as_ptr().add(b)));
+                prefetch::<Q4_NIBBLES>(nibbles.as_ptr());
+                let mut sum = _mm256_set1_epi32(*offset.as_ptr().add(b));
+                for c in 0..RUNS / 2 {
+                    let both = _mm256_loadu_si256(nibbles.as_ptr().add(c * CHUNK).cast());
+                    let high = _mm256_and_si256(_mm256_srli_epi16::<4>(both), low);
+                    sum = add_products::<true>(sum, _mm256_and_si256(both, low), run(c), ones);
+                    sum = add_products::<true>(sum, high, run(c + RUNS / 2), ones);
+                }
+                whole = _mm256_add_epi32(whole, _mm256_madd_epi16(sum, step_pairs(steps)));
+                if (b + 1).is_multiple_of(SPAN) || b + 1 == scale.len() {
+                    let x_scale = _mm256_set1_ps(*scale.as_ptr().add(b));
+                    total = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), x_scale, total);
+                    whole = _mm256_setzero_si256();
+                }
+            }
+        }
+        // SAFETY: a group has 8 row scales.
+        store_rows(unsafe { _mm256_mul_ps(total, _mm256_loadu_ps(group.scales().as_ptr().cast())) }, out);
+    }
+}
+
+/// As [`gemv_q4`].
+#[target_feature(enable = "avx2,fma,f16c")]
+fn gemv_q8(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
+    let (q, scale, _) = x.row(0);
+    assert!(q.len() == scale.len() * BLOCK);
+    let ones = _mm256_set1_epi16(1);
+    for (g, out) in out.row(0).chunks_mut(GROUP).enumerate() {
+        let tiles = w.group(g).as_chunks::<Q8_TILE>().0;
+        assert_eq!(tiles.len(), scale.len());
+        let mut total = _mm256_setzero_ps();
+        for (b, tile) in tiles.iter().enumerate() {
+            // SAFETY: a tile holds 8 scales and 8 chunks of 32 bytes; `b` is below the number of blocks, for which the
+            // lengths were checked above.
+            unsafe {
+                prefetch::<Q8_TILE>(tile.as_ptr());
+                let mut sum = _mm256_setzero_si256();
+                for c in 0..RUNS {
+                    let chunk = _mm256_loadu_si256(tile.as_ptr().add(Q8_SCALES + c * CHUNK).cast());
+                    let x = q.as_ptr().add(b * BLOCK + c * RUN).cast::<i32>().read_unaligned();
+                    sum = add_products::<false>(sum, chunk, _mm256_set1_epi32(x), ones);
+                }
+                let scale = _mm256_mul_ps(tile_scales(tile.as_ptr()), _mm256_set1_ps(*scale.as_ptr().add(b)));
                 total = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, total);
             }
         }
-        let mut rows = [0.0; GROUP];
-        // SAFETY: `rows` holds 8 floats.
-        unsafe { _mm256_storeu_ps(rows.as_mut_ptr(), total) };
-        out.copy_from_slice(&rows[..out.len()]);
+        store_rows(total, out);
     }
+}
+
+/// Asks for the `BYTES` that will be read a little later; the next group follows without a gap. Measured: without it one
+/// core reads 13 GB/s of weights from memory, with it 20, as much as a loop that does nothing else.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn prefetch<const BYTES: usize>(now: *const u8) {
+    for line in (0..BYTES).step_by(64) {
+        // Beyond the end of the matrix this is no more than a wasted hint.
+        _mm_prefetch::<_MM_HINT_T0>(now.wrapping_add(PREFETCH_AHEAD + line).cast());
+    }
+}
+
+/// Bytes between the weights being used and those asked for.
+const PREFETCH_AHEAD: usize = 8192;
+
+/// Writes the first rows of a vector.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store_rows(rows: __m256, out: &mut [f32]) {
+    let mut all = [0.0; GROUP];
+    // SAFETY: `all` holds 8 floats.
+    unsafe { _mm256_storeu_ps(all.as_mut_ptr(), rows) };
+    out.copy_from_slice(&all[..out.len()]);
 }
