@@ -465,7 +465,8 @@ fn carve(
         decoder: DecoderState::carve(carver, &config.text, DecoderSizes { n_prefix, n_positions, kv }),
         activations: Activations::carve(carver, values),
     };
-    let sizes = WorkerSizes { n_keys: n_positions, k_float };
+    let d_head = config.vision.d_head().max(config.text.d_head);
+    let sizes = WorkerSizes { n_keys: n_positions, d_head, k_float };
     let workers = (0..options.threads).map(|_| Worker::carve(carver, kernels, sizes)).collect();
     (buffers, workers)
 }

@@ -96,7 +96,7 @@ fn attend(
         let at = h * d_head;
         KvSlice::F32(KvRows::new(&k[at..], &v[at..], c.n_patches(), d, d_head))
     };
-    attention(exec, &heads, q, kv, &mut b.normed);
+    attention(exec, &heads, q, kv, &mut [], &mut b.normed);
     let input = acts.input(exec, &b.normed, &[&w.out]);
     linear(exec, &w.out, &input, &mut b.branch);
     exec.add(&mut b.x, &b.branch, d);

@@ -30,6 +30,8 @@ pub struct DecoderState {
     v: Region<f32>,
     /// `[n, n_heads * d_head]`
     attended: Region<f32>,
+    /// Attention of one position over parts of the keys.
+    attention_parts: Region<f32>,
     /// `[n, d_model]`: what is added to the residual stream.
     branch: Region<f32>,
     /// `[MLP_CHUNK, d_ff]`
@@ -68,6 +70,7 @@ impl DecoderState {
             k: carver.region("decoder.keys", n * d_kv),
             v: carver.region("decoder.values", n * d_kv),
             attended: carver.region("decoder.attended", n * d_q),
+            attention_parts: carver.region("decoder.attention_parts", attention::parts_len(&heads(c))),
             branch: carver.region("decoder.branch", n * c.d_model),
             gate: carver.region("decoder.gate", chunk * c.d_ff),
             up: carver.region("decoder.up", chunk * c.d_ff),
@@ -170,9 +173,9 @@ fn attend(
     s.rope.apply(exec, k, d_kv, s.n);
     s.cache.put(exec.kernels(), i, s.n, k, v);
 
-    let heads = Heads { n: c.n_heads, n_kv: c.n_kv_heads, d: c.d_head };
     let (cache, seen) = (&s.cache, s.n + n);
-    attention(exec, &heads, q, |h| cache.head(i, seen, h, c.d_head), &mut s.attended[..n * d_q]);
+    let kv = |h| cache.head(i, seen, h, c.d_head);
+    attention(exec, &heads(c), q, kv, &mut s.attention_parts, &mut s.attended[..n * d_q]);
     let input = acts.input(exec, &s.attended[..n * d_q], &[&w.output]);
     linear(exec, &w.output, &input, &mut s.branch);
     exec.add(&mut s.x[..n * c.d_model], &s.branch, c.d_model);
@@ -218,6 +221,10 @@ fn head(
     let input = acts.input(exec, normed, &[&w.embedding]);
     linear(exec, &w.embedding, &input, &mut s.logits);
     probe.look(Tap::Logits, &s.logits, c.n_vocab);
+}
+
+fn heads(c: &TextConfig) -> Heads {
+    Heads { n: c.n_heads, n_kv: c.n_kv_heads, d: c.d_head }
 }
 
 fn rms_norm(c: &TextConfig, weight: &[f32], x: &[f32], out: &mut [f32], exec: &mut Exec) {

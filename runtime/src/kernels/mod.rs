@@ -13,6 +13,7 @@
 // Unaligned views of file bytes and a thread's columns of an output: each behind a checked helper.
 #![allow(clippy::disallowed_methods)]
 
+mod attention;
 mod operands;
 #[cfg_attr(not(all(feature = "std", target_arch = "x86_64")), allow(dead_code))]
 mod panel;
@@ -25,7 +26,7 @@ mod vector;
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 mod x86_64;
 
-pub use operands::{KvRows, KvSlice, Panel, QuantizedRows, TileMut, WeightRows};
+pub use operands::{KvRows, KvSlice, Panel, Queries, QuantizedRows, Strips, TileMut, WeightRows};
 
 use crate::error::SetupError;
 use crate::format::WeightFormat;
@@ -52,8 +53,9 @@ struct Table {
     gemm_q4: unsafe fn(&WeightRows<'_>, &QuantizedRows<'_>, &mut TileMut<'_>, &mut Panel<'_>),
     gemm_f32: unsafe fn(&WeightRows<'_>, &[f32], &mut TileMut<'_>),
     gemm_f16: unsafe fn(&WeightRows<'_>, &[f32], &mut TileMut<'_>),
-    attend_f32: unsafe fn(&[f32], &KvRows<'_, f32>, f32, &mut [f32], &mut [f32]),
-    attend_f16: unsafe fn(&[f32], &KvRows<'_, half::f16>, f32, &mut [f32], &mut [f32]),
+    attend_room: fn(usize, usize) -> usize,
+    attend_f32: AttendFn<f32>,
+    attend_f16: AttendFn<half::f16>,
     layer_norm: unsafe fn(&[f32], &[f32], &[f32], f32, &mut [f32]),
     rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
     gelu: unsafe fn(&mut [f32]),
@@ -62,6 +64,15 @@ struct Table {
     rope: unsafe fn(&mut [f32], &[f32], &[f32]),
     narrow: unsafe fn(&[f32], &mut [half::f16]),
 }
+
+type AttendFn<T> = unsafe fn(
+    &Queries<'_>,
+    &KvRows<'_, T>,
+    f32,
+    &mut [f32],
+    &mut TileMut<'_>,
+    Option<&mut [[f32; 2]]>,
+);
 
 impl fmt::Debug for Kernels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -210,19 +221,38 @@ impl Kernels {
         let _ = (work, buffer);
     }
 
-    /// One query over all keys: `out = softmax(scale * q . keys) . values`.
+    /// Every query over all keys: `out = softmax(scale * q . keys) . values`. Row `t` of `out` holds the heads of
+    /// position `t` side by side.
     ///
-    /// `scores` is room for one value a key.
-    pub fn attend(&self, q: &[f32], kv: &KvSlice<'_>, scale: f32, scores: &mut [f32], out: &mut [f32]) {
-        assert!(q.len() == kv.d_head() && out.len() == q.len(), "head width");
-        let scores = &mut scores[..kv.n()];
-        // SAFETY: the table runs here; `KvSlice` checked its own lengths, the rest is checked above.
+    /// `scratch` is as long as [`Kernels::attend_room`] says. `totals` gets each query's largest score and its sum of
+    /// `exp(score - largest)`: what it takes to join results over different keys.
+    pub fn attend(
+        &self,
+        q: &Queries<'_>,
+        kv: &KvSlice<'_>,
+        scale: f32,
+        scratch: &mut [f32],
+        out: &mut TileMut<'_>,
+        totals: Option<&mut [[f32; 2]]>,
+    ) {
+        let d = q.d_head();
+        assert!(kv.n() > 0 && kv.d_head() == d, "keys");
+        assert!(out.n_rows() * out.n_cols() == q.len() * d && out.n_rows() == q.positions(), "tile");
+        assert!(totals.as_ref().is_none_or(|t| t.len() == q.len()), "totals");
+        let scratch = &mut scratch[..self.attend_room(d, kv.n())];
+        // SAFETY: the table runs here; the operands checked their own lengths and the assertions above that they
+        // belong together.
         unsafe {
             match kv {
-                KvSlice::F32(kv) => (self.table.attend_f32)(q, kv, scale, scores, out),
-                KvSlice::F16(kv) => (self.table.attend_f16)(q, kv, scale, scores, out),
+                KvSlice::F32(kv) => (self.table.attend_f32)(q, kv, scale, scratch, out, totals),
+                KvSlice::F16(kv) => (self.table.attend_f16)(q, kv, scale, scratch, out, totals),
             }
         }
+    }
+
+    /// Floats of scratch memory that [`Kernels::attend`] needs; never less for wider heads or more keys.
+    pub fn attend_room(&self, d_head: usize, n_keys: usize) -> usize {
+        (self.table.attend_room)(d_head, n_keys)
     }
 
     /// LayerNorm of one row: `out = (x - mean) / sqrt(variance + eps) * weight + bias`.

@@ -164,7 +164,7 @@ pub struct TileMut<'a> {
     borrow: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: a tile is an exclusive borrow of its columns (established by `new` and kept by `split_columns`), so it
+// SAFETY: a tile is an exclusive borrow of its columns (established by `new`, kept by `split_columns` and `Strips`), so it
 // may move to another thread as `&mut [f32]` may.
 unsafe impl Send for TileMut<'_> {}
 
@@ -201,9 +201,109 @@ impl<'a> TileMut<'a> {
     #[inline]
     pub fn row(&mut self, t: usize) -> &mut [f32] {
         assert!(t < self.n_rows);
-        // SAFETY: `new` checked that rows of `stride` floats lie in the borrowed slice, `split_columns` that
-        // this tile's columns lie inside them and belong to no other tile; `t` is checked above.
+        // SAFETY: `new` checked that rows of `stride` floats lie in the borrowed slice, `split_columns` and `Strips`
+        // that this tile lies inside them and that no other has its elements; `t` is checked above.
         unsafe { core::slice::from_raw_parts_mut(self.first.add(t * self.stride), self.n_cols) }
+    }
+}
+
+/// Strips of columns of a row-major output, given out row by row: first all rows of the first strip, then those of
+/// the next. Different threads may hold different rows.
+#[derive(Debug)]
+pub struct Strips<'a> {
+    out: TileMut<'a>,
+    width: usize,
+    /// Rows not yet given out, counted through all strips.
+    left: Range<usize>,
+}
+
+impl<'a> Strips<'a> {
+    /// `out` in strips of `width` columns.
+    ///
+    /// # Panics
+    /// If that leaves a rest.
+    pub fn new(out: TileMut<'a>, width: usize) -> Self {
+        assert!(out.n_cols.is_multiple_of(width), "strips");
+        let left = 0..out.n_cols / width * out.n_rows;
+        Strips { out, width, left }
+    }
+
+    /// Cuts the next `n` rows off.
+    pub fn cut(&mut self, n: usize) -> Strips<'a> {
+        assert!(n <= self.left.len());
+        let left = self.left.start..self.left.start + n;
+        self.left.start = left.end;
+        // A copy of the tile, but never of a row: `left` is divided between the two.
+        Strips { out: TileMut { ..self.out }, width: self.width, left }
+    }
+}
+
+/// What is left, as large as it goes: the strip's number, the first row and the rows themselves.
+impl<'a> Iterator for Strips<'a> {
+    type Item = (usize, usize, TileMut<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left.is_empty() {
+            return None;
+        }
+        let (strip, row) = (self.left.start / self.out.n_rows, self.left.start % self.out.n_rows);
+        let n_rows = self.left.len().min(self.out.n_rows - row);
+        self.left.start += n_rows;
+        let first = self.out.first.wrapping_add(row * self.out.stride + strip * self.width);
+        Some((strip, row, TileMut { first, n_rows, n_cols: self.width, ..self.out }))
+    }
+}
+
+/// Queries that share keys and values: some heads side by side at each position.
+#[derive(Debug, Clone, Copy)]
+pub struct Queries<'a> {
+    q: &'a [f32],
+    positions: usize,
+    stride: usize,
+    heads: usize,
+    d_head: usize,
+}
+
+impl<'a> Queries<'a> {
+    /// `heads` times `d_head` values at each position, positions `stride` values apart.
+    ///
+    /// # Panics
+    /// If the slice ends before the last position does.
+    pub fn new(q: &'a [f32], positions: usize, stride: usize, heads: usize, d_head: usize) -> Self {
+        let needed = positions.checked_sub(1).map_or(0, |last| last * stride + heads * d_head);
+        assert!(q.len() >= needed && heads * d_head <= stride, "queries");
+        Queries { q, positions, stride, heads, d_head }
+    }
+
+    /// Number of positions.
+    pub fn positions(&self) -> usize {
+        self.positions
+    }
+
+    /// Number of queries.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.positions * self.heads
+    }
+
+    /// Width of a head.
+    pub fn d_head(&self) -> usize {
+        self.d_head
+    }
+
+    /// Position and head of query `r`.
+    #[inline]
+    pub fn place(&self, r: usize) -> (usize, usize) {
+        // In 32 bits, which processors divide much faster.
+        let (r, heads) = (r as u32, self.heads as u32);
+        ((r / heads) as usize, (r % heads) as usize)
+    }
+
+    /// Query `r`.
+    #[inline]
+    pub fn row(&self, r: usize) -> &'a [f32] {
+        let (position, head) = self.place(r);
+        &self.q[position * self.stride + head * self.d_head..][..self.d_head]
     }
 }
 
@@ -233,6 +333,12 @@ impl<'a, T> KvRows<'a, T> {
         self.n
     }
 
+    /// Some of the rows.
+    pub fn slice(&self, rows: Range<usize>) -> KvRows<'a, T> {
+        let start = rows.start * self.stride;
+        KvRows::new(&self.keys[start..], &self.values[start..], rows.len(), self.stride, self.d_head)
+    }
+
     /// Key `j`.
     #[inline]
     pub fn key(&self, j: usize) -> &'a [T] {
@@ -255,7 +361,7 @@ pub enum KvSlice<'a> {
     F16(KvRows<'a, f16>),
 }
 
-impl KvSlice<'_> {
+impl<'a> KvSlice<'a> {
     /// Number of rows.
     pub fn n(&self) -> usize {
         match self {
@@ -269,6 +375,14 @@ impl KvSlice<'_> {
         match self {
             KvSlice::F32(kv) => kv.d_head,
             KvSlice::F16(kv) => kv.d_head,
+        }
+    }
+
+    /// Some of the rows.
+    pub fn slice(&self, rows: Range<usize>) -> KvSlice<'a> {
+        match self {
+            KvSlice::F32(kv) => KvSlice::F32(kv.slice(rows)),
+            KvSlice::F16(kv) => KvSlice::F16(kv.slice(rows)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The specification: every operation in its plainest form, on any machine.
 
-use super::{Kernels, KvRows, QuantizedRows, Table, TileMut, WeightRows};
+use super::{Kernels, KvRows, Queries, QuantizedRows, Table, TileMut, WeightRows};
 use crate::format::block::{self, BLOCK, RUN};
 use half::f16;
 
@@ -13,6 +13,7 @@ pub(super) static KERNELS: Kernels = Kernels {
         gemm_q4: |w, x, out, _| gemm_quantized(w, x, out),
         gemm_f32: |w, x, out| gemm_float(w, x, out, f32::from_le_bytes),
         gemm_f16: |w, x, out| gemm_float(w, x, out, |b| f16::from_le_bytes(b).to_f32()),
+        attend_room: |_, n_keys| n_keys,
         attend_f32: attend,
         attend_f16: attend,
         layer_norm,
@@ -82,25 +83,35 @@ fn gemm_float<const N: usize>(
 }
 
 fn attend<T: Copy + Into<f32>>(
-    q: &[f32],
+    q: &Queries<'_>,
     kv: &KvRows<'_, T>,
     scale: f32,
-    scores: &mut [f32],
-    out: &mut [f32],
+    scratch: &mut [f32],
+    out: &mut TileMut<'_>,
+    mut totals: Option<&mut [[f32; 2]]>,
 ) {
-    for (j, score) in scores.iter_mut().enumerate() {
-        *score = scale * q.iter().zip(kv.key(j)).map(|(a, &b)| a * b.into()).sum::<f32>();
-    }
-    softmax(scores);
-    out.fill(0.0);
-    for (j, p) in scores.iter().enumerate() {
-        for (o, &v) in out.iter_mut().zip(kv.value(j)) {
-            *o += p * v.into();
+    let scores = &mut scratch[..kv.n()];
+    for r in 0..q.len() {
+        for (j, score) in scores.iter_mut().enumerate() {
+            *score = scale * q.row(r).iter().zip(kv.key(j)).map(|(a, &b)| a * b.into()).sum::<f32>();
+        }
+        let [max, sum] = softmax(scores);
+        if let Some(totals) = &mut totals {
+            totals[r] = [max, sum];
+        }
+        let (position, head) = q.place(r);
+        let out = &mut out.row(position)[head * q.d_head()..][..q.d_head()];
+        out.fill(0.0);
+        for (j, p) in scores.iter().enumerate() {
+            for (o, &v) in out.iter_mut().zip(kv.value(j)) {
+                *o += p * v.into();
+            }
         }
     }
 }
 
-fn softmax(x: &mut [f32]) {
+/// The largest value and the sum of exponentials are returned.
+fn softmax(x: &mut [f32]) -> [f32; 2] {
     let max = x.iter().fold(f32::NEG_INFINITY, |m, &v| m.max(v));
     let mut sum = 0.0;
     for v in x.iter_mut() {
@@ -108,6 +119,7 @@ fn softmax(x: &mut [f32]) {
         sum += *v;
     }
     x.iter_mut().for_each(|v| *v /= sum);
+    [max, sum]
 }
 
 fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {

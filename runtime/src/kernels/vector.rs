@@ -8,7 +8,8 @@
 //! Every function is unsafe for one reason: it must be inlined into a caller that has the vector's CPU features.
 #![cfg_attr(not(all(feature = "std", target_arch = "x86_64")), allow(dead_code))]
 
-use super::KvRows;
+/// Most lanes that a vector may have.
+pub(super) const MAX_LANES: usize = 16;
 
 /// The vector operations that the functions below are made of.
 ///
@@ -35,6 +36,8 @@ pub(super) unsafe trait Simd: Copy {
     unsafe fn exp2_whole(self) -> Self;
     unsafe fn reduce_sum(self) -> f32;
     unsafe fn reduce_max(self) -> f32;
+    /// Element `j` of vector `i` becomes element `i` of vector `j`, for the first `LANES` vectors.
+    unsafe fn transpose(rows: &mut [Self; MAX_LANES]);
 }
 
 /// An element that vector `V` can load and widen to f32.
@@ -46,7 +49,7 @@ pub(super) trait Lane<V>: Copy {
 }
 
 #[inline(always)]
-unsafe fn exp<V: Simd>(x: V) -> V {
+pub(super) unsafe fn exp<V: Simd>(x: V) -> V {
     // SAFETY: the caller has the vector's features, as this function's own contract says.
     unsafe {
         // Cody-Waite reduction by ln 2 in two parts, then Cephes' expf polynomial.
@@ -100,8 +103,6 @@ steps! {
     GeluMul: |x, y| gelu(x).mul(y);
     Add: |x, y| x.add(y);
     Minus(c): |x, _y| x.sub(c);
-    ExpMinus(c): |x, _y| exp(x.sub(c));
-    Times(c): |x, _y| x.mul(c);
     TimesBoth(c): |x, y| x.mul(c).mul(y);
     Itself: |x, _y| x;
     Square: |x, _y| x.mul(x);
@@ -122,7 +123,7 @@ unsafe fn map<V: Simd>(x: &mut [f32], y: Option<&[f32]>, step: impl Step<V>) {
             step.apply(V::load(&*chunk), other).store(chunk);
         }
         if !tail.is_empty() {
-            let (mut a, mut b) = ([0.0; 16], [0.0; 16]);
+            let (mut a, mut b) = ([0.0; MAX_LANES], [0.0; MAX_LANES]);
             a[..tail.len()].copy_from_slice(tail);
             if let Some(y) = y {
                 b[..tail.len()].copy_from_slice(&y[whole..]);
@@ -177,75 +178,6 @@ pub(super) unsafe fn dots<V: Simd, T: Lane<V>, const N: usize>(rows: [&[T]; N], 
     }
 }
 
-#[inline(always)]
-pub(super) unsafe fn attend<V: Simd, T: Lane<V>>(
-    q: &[f32],
-    kv: &KvRows<'_, T>,
-    scale: f32,
-    scores: &mut [f32],
-    out: &mut [f32],
-) {
-    // SAFETY: as for `exp`.
-    unsafe {
-        let n = kv.n();
-        for j in (0..n).step_by(4) {
-            // Past the end the last key is computed again and thrown away.
-            let keys = [j, j + 1, j + 2, j + 3].map(|j| kv.key(j.min(n - 1)));
-            let d = dots::<V, T, 4>(keys, q);
-            for (s, d) in scores[j..].iter_mut().zip(d) {
-                *s = scale * d;
-            }
-        }
-        softmax::<V>(scores);
-        out.fill(0.0);
-        for j in (0..n).step_by(4) {
-            let values = [j, j + 1, j + 2, j + 3].map(|j| kv.value(j.min(n - 1)));
-            let p = [0, 1, 2, 3].map(|i| scores.get(j + i).copied().unwrap_or(0.0));
-            accumulate::<V, T>(p, values, out);
-        }
-    }
-}
-
-/// `out += p[0] * rows[0] + … + p[3] * rows[3]`
-#[inline(always)]
-unsafe fn accumulate<V: Simd, T: Lane<V>>(p: [f32; 4], rows: [&[T]; 4], out: &mut [f32]) {
-    // SAFETY: as for `exp`; rows are as long as `out`.
-    unsafe {
-        let whole = out.len() - out.len() % V::LANES;
-        let factors = [V::splat(p[0]), V::splat(p[1]), V::splat(p[2]), V::splat(p[3])];
-        let mut i = 0;
-        while i < whole {
-            let mut acc = V::load(&out[i..]);
-            for (f, row) in factors.into_iter().zip(rows) {
-                acc = T::load(&row[i..]).mul_add(f, acc);
-            }
-            acc.store(&mut out[i..]);
-            i += V::LANES;
-        }
-        for (i, o) in out.iter_mut().enumerate().skip(whole) {
-            for (p, row) in p.iter().zip(rows) {
-                *o += p * row[i].widen();
-            }
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn softmax<V: Simd>(x: &mut [f32]) {
-    // SAFETY: as for `exp`.
-    unsafe {
-        let (chunks, tail) = (x.chunks_exact(V::LANES), x.chunks_exact(V::LANES).remainder());
-        let mut max = V::splat(f32::NEG_INFINITY);
-        for c in chunks {
-            max = max.max(V::load(c));
-        }
-        let max = tail.iter().fold(max.reduce_max(), |m, &v| m.max(v));
-        map(x, None, ExpMinus(V::splat(max)));
-        let inverse = 1.0 / sum(x, Itself(V::splat(0.0)));
-        map(x, None, Times(V::splat(inverse)));
-    }
-}
-
 /// Sum of `step` over `x`; a step of zero is zero.
 #[inline(always)]
 unsafe fn sum<V: Simd>(x: &[f32], step: impl Step<V>) -> f32 {
@@ -258,7 +190,7 @@ unsafe fn sum<V: Simd>(x: &[f32], step: impl Step<V>) -> f32 {
             acc[0] = acc[0].add(step.apply(V::load(c), zero));
             acc[1] = acc[1].add(step.apply(V::load(&c[V::LANES..]), zero));
         }
-        let mut tail = [0.0; 32];
+        let mut tail = [0.0; 2 * MAX_LANES];
         tail[..chunks.remainder().len()].copy_from_slice(chunks.remainder());
         let rest = step.apply(V::load(&tail), zero).add(step.apply(V::load(&tail[V::LANES..]), zero));
         acc[0].add(acc[1]).add(rest).reduce_sum()

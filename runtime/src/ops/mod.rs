@@ -29,8 +29,8 @@ pub struct Exec {
 /// One member's private scratch memory.
 #[derive(Debug)]
 pub struct Worker {
-    /// `[n_keys]`: attention scores of one query.
-    pub scores: Region<f32>,
+    /// Room that the attention kernel asked for.
+    pub attention: Region<f32>,
     panel_values: Region<u8>,
     panel_scales: Region<f32>,
     panel_sums: Region<f32>,
@@ -52,6 +52,8 @@ const ROW_STEP_WORK: usize = 8;
 pub struct WorkerSizes {
     /// Most keys that one query meets.
     pub n_keys: usize,
+    /// Width of the widest head.
+    pub d_head: usize,
     /// Longest row of a float matrix; 0 if all are quantized.
     pub k_float: usize,
 }
@@ -61,7 +63,7 @@ impl Worker {
     pub fn carve(carver: &mut Carver, kernels: &'static Kernels, sizes: WorkerSizes) -> Self {
         let float_len = if sizes.k_float > 0 { kernels.float_buffer_len(sizes.k_float) } else { 0 };
         Worker {
-            scores: carver.region("worker.scores", sizes.n_keys),
+            attention: carver.region("worker.attention", kernels.attend_room(sizes.d_head, sizes.n_keys)),
             panel_values: carver.region("worker.panel.values", Panel::VALUES),
             panel_scales: carver.region("worker.panel.scales", Panel::SCALES),
             panel_sums: carver.region("worker.panel.sums", Panel::SUMS),

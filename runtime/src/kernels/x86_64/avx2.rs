@@ -4,8 +4,8 @@
 //! takes 8 * (sum of activations) off once a block; `Q8` moves the weight's sign to the activation. Neither can
 //! saturate: 2 * 15 * 127 and 2 * 128 * 127 are below 2^15.
 
-use super::super::vector::{self, Lane, Simd};
-use super::super::{Kernels, KvRows, Table, TileMut, WeightRows};
+use super::super::vector::{self, Lane, MAX_LANES, Simd};
+use super::super::{Kernels, KvRows, Queries, Table, TileMut, WeightRows, attention};
 use super::integer::{gemm_q4, gemm_q8};
 use crate::format::block::BLOCK;
 use core::arch::x86_64::*;
@@ -28,6 +28,7 @@ static KERNELS: Kernels = Kernels {
         gemm_q4,
         gemm_f32,
         gemm_f16,
+        attend_room: |d, _| attention::room::<F32x8>(d),
         attend_f32,
         attend_f16,
         layer_norm,
@@ -129,6 +130,26 @@ unsafe impl Simd for F32x8 {
             let x = _mm_max_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
             let x = _mm_max_ps(x, _mm_movehl_ps(x, x));
             _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn transpose(rows: &mut [Self; MAX_LANES]) {
+        let [a, b, c, d, e, f, g, h, ..] = *rows;
+        // SAFETY: as in `splat`. Squares of four by four within 128-bit lanes, then the lanes.
+        unsafe {
+            for (i, [a, b, c, d]) in [[a, b, c, d], [e, f, g, h]].into_iter().enumerate() {
+                let (ab, cd) = (_mm256_unpacklo_ps(a.0, b.0), _mm256_unpacklo_ps(c.0, d.0));
+                rows[4 * i] = F32x8(_mm256_shuffle_ps::<0x44>(ab, cd));
+                rows[4 * i + 1] = F32x8(_mm256_shuffle_ps::<0xee>(ab, cd));
+                let (ab, cd) = (_mm256_unpackhi_ps(a.0, b.0), _mm256_unpackhi_ps(c.0, d.0));
+                rows[4 * i + 2] = F32x8(_mm256_shuffle_ps::<0x44>(ab, cd));
+                rows[4 * i + 3] = F32x8(_mm256_shuffle_ps::<0xee>(ab, cd));
+            }
+            for i in 0..4 {
+                let (low, high) = (rows[i].0, rows[4 + i].0);
+                rows[i] = F32x8(_mm256_permute2f128_ps::<0x20>(low, high));
+                rows[4 + i] = F32x8(_mm256_permute2f128_ps::<0x31>(low, high));
+            }
         }
     }
 }
@@ -302,8 +323,8 @@ macro_rules! instances {
     )*};
 }
 instances! {
-    attend_f32(q: &[f32], kv: &KvRows<'_, f32>, scale: f32, scores: &mut [f32], out: &mut [f32]) = vector::attend::<F32x8, f32>;
-    attend_f16(q: &[f32], kv: &KvRows<'_, f16>, scale: f32, scores: &mut [f32], out: &mut [f32]) = vector::attend::<F32x8, f16>;
+    attend_f32(q: &Queries<'_>, kv: &KvRows<'_, f32>, scale: f32, scratch: &mut [f32], out: &mut TileMut<'_>, totals: Option<&mut [[f32; 2]]>) = attention::attend::<F32x8, f32, 6>;
+    attend_f16(q: &Queries<'_>, kv: &KvRows<'_, f16>, scale: f32, scratch: &mut [f32], out: &mut TileMut<'_>, totals: Option<&mut [[f32; 2]]>) = attention::attend::<F32x8, f16, 6>;
     layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) = vector::layer_norm::<F32x8>;
     rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) = vector::rms_norm::<F32x8>;
     gelu(x: &mut [f32]) = vector::gelu_in_place::<F32x8>;
