@@ -18,6 +18,11 @@ pub enum Error {
         /// The name asked for.
         name: String,
     },
+    /// A synthetic model of a size that there is not.
+    NoSuchSynthetic {
+        /// The name asked for.
+        name: String,
+    },
     /// A released model that is not in the Hugging Face cache.
     NotCached {
         /// The repository, such as `google/paligemma-3b-mix-224`.
@@ -98,12 +103,18 @@ impl fmt::Display for Error {
         match self {
             Error::NoSuchModel { asked } => write!(
                 f,
-                "\"{asked}\" is no checkpoint: looked for a folder of this path, for the name \"demo\", and for a \
-                 released model pt-224, pt-448, pt-896, mix-224 or mix-448"
+                "\"{asked}\" is no checkpoint: looked for a folder of this path, for the name \"demo\", for a \
+                 released model pt-224, pt-448, pt-896, mix-224 or mix-448, and for a synthetic one such as \
+                 synthetic-224"
             ),
             Error::NotReleased { name } => write!(
                 f,
                 "there is no {name}: the mix models were released for 224 and 448 only; use pt-896, mix-448 or mix-224"
+            ),
+            Error::NoSuchSynthetic { name } => write!(
+                f,
+                "there is no {name}: use synthetic-224, synthetic-448, synthetic-896 or synthetic-small; a folder of \
+                 this name is ./{name}"
             ),
             Error::NotCached { repository, cache } => write!(
                 f,

@@ -17,6 +17,7 @@
 //! | [`recipe`] | which tensor gets which format |
 //! | [`quant`] | values to blocks: the choice of scales |
 //! | `pack` | the file, tensor by tensor, complete or not at all |
+//! | [`synthetic`] | random weights in place of a checkpoint |
 //! | [`report`] | what was written and what it lost |
 //!
 //! Not here: any layout. Blocks, container and tensor names are `pg_runtime::format` and `pg_runtime::model`,
@@ -28,9 +29,11 @@ pub mod quant;
 pub mod recipe;
 pub mod report;
 pub mod source;
+pub mod synthetic;
 
 pub use error::Error;
 pub use pack::{Progress, pack, pack_to_vec};
 pub use recipe::Preset;
 pub use report::{Group, Report};
 pub use source::{Checkpoint, Source, resolve};
+pub use synthetic::Synthetic;

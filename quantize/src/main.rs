@@ -1,9 +1,9 @@
-//! `pg-quantize`: a checkpoint in, one model file out. See `args::HELP`.
+//! `pg-quantize`: a checkpoint (or none, for random weights) in, one model file out. See `args::HELP`.
 
 mod args;
 
 use args::{Args, HELP, Pack};
-use pg_quantize::{Checkpoint, Error, Progress, Report, pack, resolve};
+use pg_quantize::{Checkpoint, Error, Progress, Report, Synthetic, pack, resolve};
 use pg_runtime::platform::status_line::StatusLine;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -40,10 +40,15 @@ fn main() -> ExitCode {
 }
 
 fn run(job: &Pack) -> Result<Report, Error> {
+    if let Some(synthetic) = Synthetic::parse(&job.model, job.seed) {
+        let synthetic = synthetic?;
+        let mut meter = Meter::new();
+        return synthetic.write(job.preset, &job.output_for(synthetic.name()), &mut |p| meter.show(p));
+    }
     let source = resolve(&job.model)?;
     let checkpoint = Checkpoint::open(&source)?;
     let mut meter = Meter::new();
-    pack(&checkpoint, job.preset, &job.output_for(&source), &mut |p| meter.show(p))
+    pack(&checkpoint, job.preset, &job.output_for(&source.name), &mut |p| meter.show(p))
 }
 
 fn complain(message: &str) {

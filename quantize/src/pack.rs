@@ -4,10 +4,11 @@ use crate::error::Error;
 use crate::quant::{RowKind, Tally, pack_rows};
 use crate::recipe::Preset;
 use crate::report::{self, Report};
+use crate::source::vocabulary::Vocabulary;
 use crate::source::{Checkpoint, StoredTensor, is_offset_norm};
 use pg_runtime::format::emit::{Metadata, TensorSpec, TensorWriter};
-use pg_runtime::model::ARCHITECTURE;
 use pg_runtime::model::names::TensorRole;
+use pg_runtime::model::{ARCHITECTURE, Config};
 use pg_runtime::platform::files::PartialFile;
 use pg_runtime::tokenizer;
 use std::io::{self, Write};
@@ -19,7 +20,7 @@ const CHUNK_BYTES: usize = 8 << 20;
 /// More threads than this wait for the disk.
 const MAX_THREADS: usize = 8;
 
-/// How far packing has come.
+/// How far packing has come. Of a synthetic model, the tensors are those of the file and the bytes are its own.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress<'a> {
     /// The tensor being packed, by its name in the checkpoint.
@@ -45,11 +46,20 @@ pub fn pack(
 ) -> Result<Report, Error> {
     let start = Instant::now();
     let failed = |e| Error::io("cannot write", output)(e);
-    let file = PartialFile::create(output).map_err(failed)?;
-    let (file, groups) = write_model(checkpoint, preset, file, progress, &failed)?;
-    let bytes = file.finish().map_err(failed)?;
+    let (bytes, groups) =
+        whole_file(output, |file| write_model(checkpoint, preset, file, progress, &failed))?;
     let seconds = start.elapsed().as_secs_f64();
-    Ok(Report { output: Some(output.to_path_buf()), preset, bytes, seconds, groups })
+    Ok(Report { output: Some(output.to_path_buf()), preset, is_synthetic: false, bytes, seconds, groups })
+}
+
+/// Lets `write` fill a file that appears under its name only when it is complete; how many bytes it has then.
+pub(crate) fn whole_file(
+    output: &Path,
+    write: impl FnOnce(PartialFile) -> Result<(PartialFile, Vec<report::Group>), Error>,
+) -> Result<(u64, Vec<report::Group>), Error> {
+    let failed = |e| Error::io("cannot write", output)(e);
+    let (file, groups) = write(PartialFile::create(output).map_err(failed)?)?;
+    Ok((file.finish().map_err(failed)?, groups))
 }
 
 /// Packs `checkpoint` into memory: for small models and tests.
@@ -61,7 +71,7 @@ pub fn pack_to_vec(checkpoint: &Checkpoint, preset: Preset) -> Result<(Vec<u8>, 
     let failed = |e| Error::io("cannot write", Path::new("memory"))(e);
     let (model, groups) = write_model(checkpoint, preset, Vec::new(), &mut |_| {}, &failed)?;
     let (bytes, seconds) = (model.len() as u64, start.elapsed().as_secs_f64());
-    Ok((model, Report { output: None, preset, bytes, seconds, groups }))
+    Ok((model, Report { output: None, preset, is_synthetic: false, bytes, seconds, groups }))
 }
 
 fn write_model<W: Write>(
@@ -73,7 +83,8 @@ fn write_model<W: Write>(
 ) -> Result<(W, Vec<report::Group>), Error> {
     let tensors = checkpoint.tensors();
     let specs: Vec<TensorSpec> = tensors.iter().map(|(role, ..)| spec(role, preset)).collect();
-    let mut writer = TensorWriter::new(out, &metadata(checkpoint, preset), &specs).map_err(failed)?;
+    let m = metadata(checkpoint.name(), checkpoint.config(), checkpoint.vocabulary(), preset);
+    let mut writer = TensorWriter::new(out, &m, &specs).map_err(failed)?;
 
     let mut groups = Vec::new();
     let mut done = 0;
@@ -91,7 +102,8 @@ fn write_model<W: Write>(
     Ok((writer.finish(), groups))
 }
 
-fn spec(role: &TensorRole, preset: Preset) -> TensorSpec {
+/// How the file holds a tensor.
+pub(crate) fn spec(role: &TensorRole, preset: Preset) -> TensorSpec {
     let format = preset.format(role.part, role.usage);
     TensorSpec { name: role.name.clone(), format, dims: role.dims.clone() }
 }
@@ -141,17 +153,17 @@ fn pack_tensor(
     Ok(tally)
 }
 
-fn metadata(checkpoint: &Checkpoint, preset: Preset) -> Metadata {
+/// Everything that the file says before its tensors.
+pub(crate) fn metadata(name: &str, config: &Config, vocabulary: &Vocabulary, preset: Preset) -> Metadata {
     let mut m = Metadata::new();
     m.text("general.architecture", ARCHITECTURE);
-    m.text("general.name", checkpoint.name());
+    m.text("general.name", name);
     m.u32("general.file_type", preset.file_type());
     m.u32("general.quantization_version", 2);
-    checkpoint.config().emit(&mut m);
+    config.emit(&mut m);
     // SigLIP's processor: pixels of 0 to 1 become -1 to 1.
     m.f32s("paligemma.vision.image_mean", [0.5; 3].into_iter());
     m.f32s("paligemma.vision.image_std", [0.5; 3].into_iter());
-    let vocabulary = checkpoint.vocabulary();
     let pieces = vocabulary.pieces.iter().map(|p| (p.text.as_str(), p.score, p.kind));
     tokenizer::emit(pieces, vocabulary.special, &mut m);
     m

@@ -16,6 +16,8 @@ pub struct Report {
     pub output: Option<PathBuf>,
     /// What was asked for.
     pub preset: Preset,
+    /// Whether the weights are random, so that nothing was lost by storing them.
+    pub is_synthetic: bool,
     /// Bytes of the file.
     pub bytes: u64,
     /// Time from the first byte to the last.
@@ -81,18 +83,24 @@ pub(crate) fn sort(groups: &mut [Group]) {
 }
 
 impl Report {
+    /// [`Group::rms_error`]; none of random weights, which are made as they are stored.
+    fn rms_error(&self, group: &Group) -> Option<f64> {
+        (!self.is_synthetic).then(|| group.rms_error())
+    }
+
     /// The report as one object; `v` is the version of this form.
     pub fn to_json(&self) -> Value {
         let groups = self.groups.iter().map(|g| {
             json!({
                 "name": g.name, "format": g.format.name(), "weights": g.weights, "bytes": g.bytes,
-                "bits_per_weight": g.bits(), "rms_error": g.rms_error(),
+                "bits_per_weight": g.bits(), "rms_error": self.rms_error(g),
             })
         });
         json!({
             "v": 1,
             "output": self.output.as_ref().map(|p| p.to_string_lossy()),
             "preset": self.preset.name(),
+            "synthetic": self.is_synthetic,
             "bytes": self.bytes,
             "seconds": self.seconds,
             "groups": groups.collect::<Vec<_>>(),
@@ -104,16 +112,19 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "tensors            format      weights   bits   rms error        size")?;
         for g in &self.groups {
+            let error = self.rms_error(g).map_or("-  ".into(), |e| format!("{:.4} %", e * 100.0));
             writeln!(
                 f,
-                "{:<18} {:<6} {:>12} {:>6.2} {:>9.4} %  {:>10}",
+                "{:<18} {:<6} {:>12} {:>6.2} {error:>11}  {:>10}",
                 g.name,
                 g.format.name(),
                 g.weights,
                 g.bits(),
-                g.rms_error() * 100.0,
                 size(g.bytes)
             )?;
+        }
+        if self.is_synthetic {
+            writeln!(f, "synthetic: random weights, for timing; what this model answers means nothing")?;
         }
         let output = self.output.as_ref().map_or("model".into(), |p| p.to_string_lossy());
         writeln!(f, "{output}: {} ({} bytes) in {:.1} s", size(self.bytes), self.bytes, self.seconds)

@@ -7,4 +7,5 @@ mod checkpoint;
 mod output;
 mod refusals;
 mod same_file;
+mod synthetic;
 mod values;

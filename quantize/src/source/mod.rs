@@ -14,6 +14,7 @@ mod tests;
 pub mod tokenizer_json;
 pub mod vocabulary;
 
+pub(crate) use self::config::paligemma_3b;
 pub(crate) use self::names::is_offset_norm;
 pub(crate) use self::safetensors::{Precision, StoredTensor, Weights};
 
@@ -162,6 +163,11 @@ impl Checkpoint {
     pub(crate) fn tensors(&self) -> &[(TensorRole, String, StoredTensor)] {
         &self.tensors
     }
+}
+
+/// The vocabulary of the checkpoint that is part of the program.
+pub(crate) fn demo_vocabulary() -> Vocabulary {
+    sentencepiece::read(demo::TOKENIZER).expect("the tests read it too")
 }
 
 /// Reads the tokenizer in `folder`. SentencePiece's file is the original, so it counts if both are there, unless it

@@ -9,6 +9,9 @@ use alloc::format;
 /// What `general.architecture` says in a file that this runtime runs.
 pub const ARCHITECTURE: &str = "paligemma";
 
+/// Says that a file's weights are random: such a model can be timed, and its answers mean nothing.
+pub const SYNTHETIC: &str = "paligemma.synthetic";
+
 /// Sizes of the whole model.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Config {

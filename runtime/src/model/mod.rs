@@ -7,11 +7,11 @@ mod config;
 pub mod names;
 mod weights;
 
-pub use config::{ARCHITECTURE, Config, TextConfig, VisionConfig};
+pub use config::{ARCHITECTURE, Config, SYNTHETIC, TextConfig, VisionConfig};
 pub use weights::{DecoderLayer, DecoderWeights, LayerNorm, VisionLayer, VisionWeights, Weights};
 
 use crate::error::{Error, FormatError, ModelError};
-use crate::format::{Container, TensorInfo, WeightFormat};
+use crate::format::{Container, TensorInfo, Value, WeightFormat};
 use crate::kernels::WeightRows;
 use crate::memory::{Block, Carver, Region};
 use crate::ops::Matrix;
@@ -30,6 +30,7 @@ compile_error!("model files hold little-endian numbers that are used in place");
 pub struct Model {
     data: Data,
     name: String,
+    is_synthetic: bool,
     config: Config,
     tokenizer: Tokenizer,
     tensors: BTreeMap<String, Tensor>,
@@ -106,6 +107,7 @@ impl Model {
         })?;
         let config = Config::from_container(&file)?;
         let name = file.text("general.name").unwrap_or("unnamed").to_string();
+        let is_synthetic = is_synthetic(&file)?;
         let tokenizer = Tokenizer::from_container(&file)?;
         if tokenizer.len() != config.text.n_vocab {
             let reason = format!("{} pieces for {} embedding rows", tokenizer.len(), config.text.n_vocab);
@@ -126,7 +128,7 @@ impl Model {
             return Err(ModelError::UnexpectedTensor(name).into());
         }
         check_shared_inputs(&config, &tensors)?;
-        Ok(Model { data, name, config, tokenizer, tensors })
+        Ok(Model { data, name, is_synthetic, config, tokenizer, tensors })
     }
 
     /// The model's sizes.
@@ -137,6 +139,12 @@ impl Model {
     /// The model's name, as its packer wrote it.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether the weights are random, so that only the time of an answer means anything. Whoever shows results has
+    /// to say so.
+    pub fn is_synthetic(&self) -> bool {
+        self.is_synthetic
     }
 
     /// The model's vocabulary.
@@ -172,6 +180,17 @@ impl Model {
 
     fn values(&self, name: &str) -> &[f32] {
         <[f32]>::ref_from_bytes(self.tensor(name).1).expect("checked when the file was opened")
+    }
+}
+
+fn is_synthetic(file: &Container<'_>) -> Result<bool, FormatError> {
+    match file.get(SYNTHETIC) {
+        None => Ok(false),
+        Some(Value::Bool(is_synthetic)) => Ok(is_synthetic),
+        Some(other) => {
+            let reason = format!("{other:?}, expected true or false");
+            Err(FormatError::BadValue { key: SYNTHETIC.into(), reason })
+        }
     }
 }
 

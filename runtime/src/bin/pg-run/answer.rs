@@ -42,6 +42,7 @@ fn one(
 ) -> Result<bool, Failure> {
     let picture = pictures::load(image).map_err(|e| e.to_string())?;
     let frame = picture.frame();
+    let is_synthetic = session.model().is_synthetic();
     let mut progress = StatusLine::new();
     let answer = session
         .run_with(&frame, prompt, |event| {
@@ -53,8 +54,14 @@ fn one(
     if let Some(out) = &request.annotate {
         draw(&picture, &answer, &place(out, image, request.images.len())?)?;
     }
-    let report =
-        Report { task: request.task, prompt: &request.prompt, image, picture: &picture, answer: &answer };
+    let report = Report {
+        task: request.task,
+        prompt: &request.prompt,
+        image,
+        picture: &picture,
+        answer: &answer,
+        is_synthetic,
+    };
     let mut out = io::stdout().lock();
     if args.json {
         writeln!(out, "{}", report::json(&report))?;

@@ -1,7 +1,7 @@
 //! `inspect`: what the file holds, which kernels would run, what memory they would take.
 
 use crate::args::Args;
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, report};
 use pg_runtime::{Kernels, Model, Session};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -27,6 +27,7 @@ pub(crate) fn run(args: &Args, model: &Model) -> Result<Outcome, Failure> {
         let description = json!({
             "v": 1,
             "name": model.name(),
+            "synthetic": model.is_synthetic(),
             "file_bytes": model.file_bytes(),
             "format_version": pg_runtime::format::FORMAT_VERSION,
             "formats": formats,
@@ -46,6 +47,9 @@ pub(crate) fn run(args: &Args, model: &Model) -> Result<Outcome, Failure> {
         return Ok(Outcome::Done);
     }
     writeln!(out, "{}: {} in {}", model.name(), size(model.file_bytes()), args.model.display())?;
+    if model.is_synthetic() {
+        writeln!(out, "  {}", report::SYNTHETIC)?;
+    }
     for (format, (n, bytes)) in formats {
         writeln!(out, "  {n} tensors in {format}, {}", size(bytes))?;
     }

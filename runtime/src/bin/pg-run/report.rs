@@ -13,7 +13,12 @@ pub(crate) struct Report<'a> {
     pub(crate) image: &'a Path,
     pub(crate) picture: &'a Picture,
     pub(crate) answer: &'a Answer<'a>,
+    /// Whether the model's weights are random.
+    pub(crate) is_synthetic: bool,
 }
+
+/// What people are told about a model of random weights.
+pub(crate) const SYNTHETIC: &str = "synthetic model: random weights, only the time it takes means anything";
 
 /// Version of the JSON form.
 const VERSION: u32 = 1;
@@ -43,7 +48,7 @@ pub(crate) fn json(r: &Report<'_>) -> Value {
         .collect();
     let t = r.answer.timing();
     let ms = |v: f64| rounded(v, 1e3);
-    json!({
+    let mut report = json!({
         "v": VERSION,
         "image": r.image.to_string_lossy(),
         "width": width,
@@ -61,7 +66,11 @@ pub(crate) fn json(r: &Report<'_>) -> Value {
             "decode": ms(t.decode),
             "total": ms(t.total()),
         },
-    })
+    });
+    if r.is_synthetic {
+        report["synthetic"] = true.into();
+    }
+    report
 }
 
 /// Lines for a terminal; `several` says which picture each belongs to.
@@ -82,6 +91,9 @@ pub(crate) fn text(r: &Report<'_>, several: bool) -> String {
     }
     for d in r.answer.dropped() {
         let _ = writeln!(out, "{name}dropped \"{}\": {}", &r.answer.text()[d.text.clone()], d.reason);
+    }
+    if r.is_synthetic {
+        let _ = writeln!(out, "{name}{SYNTHETIC}");
     }
     out
 }

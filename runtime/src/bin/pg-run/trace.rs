@@ -4,10 +4,10 @@
 //! `input_ids` `[n]`, `vision_last_hidden` `[n_img, d_vision]`, `image_features` `[n_img, d_text]`, `hidden.<i>` `[n, d_text]`
 //! (input of decoder layer i; the last one after the final norm), `prefill_logits` `[V]`, `step_logits` `[steps, V]`,
 //! `generated` `[steps]`. With forced tokens, `generated` is what was fed; the best token of a step is the largest
-//! value of its `step_logits`.
+//! value of its `step_logits`. A trace of a model with random weights says `synthetic` in the file's metadata.
 
 use crate::args::{Args, Trace};
-use crate::{Failure, Outcome, open_session};
+use crate::{Failure, Outcome, open_session, report};
 use pg_runtime::imaging::patches_to_chw;
 use pg_runtime::pictures;
 use pg_runtime::platform::files::write_whole;
@@ -16,6 +16,7 @@ use pg_runtime::{Model, Prompt, TokenId, sampler};
 use safetensors::Dtype;
 use safetensors::tensor::{View, serialize};
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::io::{self, Write};
 
 pub(crate) fn run(args: &Args, model: &Model, request: &Trace) -> Result<Outcome, Failure> {
@@ -47,11 +48,15 @@ pub(crate) fn run(args: &Args, model: &Model, request: &Trace) -> Result<Outcome
     record.tensors.push(Tensor::ids("input_ids", n_prefix, ids));
     record.tensors.push(Tensor::ids("generated", steps, generated.into_iter()));
 
+    let marks = model.is_synthetic().then(|| HashMap::from([("synthetic".into(), "true".into())]));
     let bytes =
-        serialize(record.tensors.iter().map(|t| (t.name.as_str(), t)), None).map_err(|e| e.to_string())?;
+        serialize(record.tensors.iter().map(|t| (t.name.as_str(), t)), marks).map_err(|e| e.to_string())?;
     write_whole(&request.out, &bytes).map_err(|e| format!("{}: {e}", request.out.display()))?;
     if !args.json {
         writeln!(io::stdout(), "{}: {} tensors, {steps} steps", request.out.display(), record.tensors.len())?;
+        if model.is_synthetic() {
+            writeln!(io::stdout(), "{}", report::SYNTHETIC)?;
+        }
     }
     Ok(Outcome::Done)
 }
