@@ -26,6 +26,7 @@ mod vector;
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 mod x86_64;
 
+pub(crate) use panel::even_parts;
 pub use operands::{KvRows, KvSlice, Panel, Queries, QuantizedRows, Strips, TileMut, WeightRows};
 
 use crate::error::SetupError;
