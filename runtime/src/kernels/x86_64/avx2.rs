@@ -5,7 +5,7 @@
 //! saturate: 2 * 15 * 127 and 2 * 128 * 127 are below 2^15.
 
 use super::super::vector::{self, Lane, MAX_LANES, Simd};
-use super::super::{Kernels, KvRows, Queries, QuantizedRows, Table, TileMut, WeightRows, attention};
+use super::super::{Kernels, KvRows, QuantizedRows, Queries, Table, TileMut, WeightRows, attention};
 use crate::format::block::{BLOCK, Q4_BYTES, Q8_BYTES, QUANTS};
 use core::arch::x86_64::*;
 use half::f16;
@@ -407,8 +407,8 @@ macro_rules! instances {
     )*};
 }
 instances! {
-    attend_f32(q: &Queries<'_>, kv: &KvRows<'_, f32>, scale: f32, scratch: &mut [f32], out: &mut TileMut<'_>, totals: Option<&mut [[f32; 2]]>) = attention::attend::<F32x8, f32, 6>;
-    attend_f16(q: &Queries<'_>, kv: &KvRows<'_, f16>, scale: f32, scratch: &mut [f32], out: &mut TileMut<'_>, totals: Option<&mut [[f32; 2]]>) = attention::attend::<F32x8, f16, 6>;
+    attend_f32(q: &Queries<'_>, kv: &KvRows<'_, f32>, scale: f32, scratch: &mut [f32], out: &mut TileMut<'_>, totals: Option<&mut [[f32; 2]]>) = attention::attend::<F32x8, f32, 4>;
+    attend_f16(q: &Queries<'_>, kv: &KvRows<'_, f16>, scale: f32, scratch: &mut [f32], out: &mut TileMut<'_>, totals: Option<&mut [[f32; 2]]>) = attention::attend::<F32x8, f16, 4>;
     layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) = vector::layer_norm::<F32x8>;
     rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) = vector::rms_norm::<F32x8>;
     gelu(x: &mut [f32]) = vector::gelu_in_place::<F32x8>;
