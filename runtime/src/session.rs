@@ -463,11 +463,16 @@ fn carve(
         resize_ints: carver.region("image.ints", resize.ints),
         resize_bytes: carver.region("image.bytes", resize.bytes),
         vision: VisionBuffers::carve(carver, &config.vision, model.kinds(Part::Vision)),
-        decoder: DecoderState::carve(carver, &config.text, DecoderSizes { n_prefix, n_positions, kinds: model.kinds(Part::Decoder), kv }),
+        decoder: DecoderState::carve(
+            carver,
+            &config.text,
+            DecoderSizes { n_prefix, n_positions, kinds: model.kinds(Part::Decoder), kv },
+        ),
         activations: Activations::carve(carver, values),
     };
     let d_head = config.vision.d_head().max(config.text.d_head);
-    let sizes = WorkerSizes { n_rows: n_prefix.max(config.vision.n_patches()), n_keys: n_positions, d_head, k_float };
+    let sizes =
+        WorkerSizes { n_rows: n_prefix.max(config.vision.n_patches()), n_keys: n_positions, d_head, k_float };
     let workers = (0..options.threads).map(|_| Worker::carve(carver, kernels, sizes)).collect();
     (buffers, workers)
 }

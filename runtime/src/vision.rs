@@ -6,7 +6,9 @@
 use crate::kernels::{KvRows, KvSlice};
 use crate::memory::{Carver, Region};
 use crate::model::{LayerNorm, VisionConfig, VisionLayer, VisionWeights};
-use crate::ops::{Activations, Exec, Heads, Hidden, HiddenWeights, Kinds, attention, hidden, linear, linear_add};
+use crate::ops::{
+    Activations, Exec, Heads, Hidden, HiddenWeights, Kinds, attention, hidden, linear, linear_add,
+};
 use crate::probe::{Probe, Tap};
 
 /// Every array between two steps.

@@ -6,8 +6,8 @@
 use half::f16;
 use pg_runtime::format::WeightFormat;
 use pg_runtime::format::block::{
-    BLOCK, GROUP, Q4_SCALES, Q4_STEPS, Q8_SCALES, Q8_TILE, q4_nibbles_at, read_block, write_q4, write_q4_scale,
-    write_q8,
+    BLOCK, GROUP, Q4_SCALES, Q4_STEPS, Q8_SCALES, Q8_TILE, q4_nibbles_at, read_block, write_q4,
+    write_q4_scale, write_q8,
 };
 
 /// Root mean square of a whole number that is equally likely -128 to 127.

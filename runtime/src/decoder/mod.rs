@@ -10,7 +10,9 @@ pub use kv_cache::{KvCache, KvPrecision};
 
 use crate::memory::{Carver, Region};
 use crate::model::{DecoderLayer, DecoderWeights, TextConfig};
-use crate::ops::{Activations, Exec, Heads, Hidden, HiddenWeights, Kinds, Rope, attention, hidden, linear, linear_add};
+use crate::ops::{
+    Activations, Exec, Heads, Hidden, HiddenWeights, Kinds, Rope, attention, hidden, linear, linear_add,
+};
 use crate::prefix::embed;
 use crate::probe::{Probe, Tap};
 use crate::tokenizer::TokenId;

@@ -67,7 +67,10 @@ impl Hidden {
         let n = n.min(CHUNK);
         Hidden {
             floats: carver.region(name, if next.floats { n * d_ff } else { 0 }),
-            quantized: Activations::carve(carver, if next.integers { Activations::values(n, d_ff) } else { 0 }),
+            quantized: Activations::carve(
+                carver,
+                if next.integers { Activations::values(n, d_ff) } else { 0 },
+            ),
         }
     }
 

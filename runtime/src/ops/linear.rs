@@ -192,13 +192,7 @@ pub fn linear_add(exec: &mut Exec, w: &Matrix<'_>, input: &Input<'_>, room: &mut
     share_rows(exec, w, input, room, Some(sum));
 }
 
-fn share_rows(
-    exec: &mut Exec,
-    w: &Matrix<'_>,
-    input: &Input<'_>,
-    out: &mut [f32],
-    sum: Option<&mut [f32]>,
-) {
+fn share_rows(exec: &mut Exec, w: &Matrix<'_>, input: &Input<'_>, out: &mut [f32], sum: Option<&mut [f32]>) {
     let all = |x| TileMut::new(x, input.n, w.rows());
     let mut out = all(&mut out[..input.n * w.rows()]);
     let mut sum = sum.map(all);

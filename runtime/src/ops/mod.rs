@@ -18,8 +18,8 @@ use crate::memory::{Carver, Region};
 use crate::threads::partition::{share, take};
 use crate::threads::{MAX_THREADS, Team};
 use alloc::vec::Vec;
-use hidden::HiddenTiles;
 use core::ops::Range;
+use hidden::HiddenTiles;
 
 /// Everything that computes: a kernel table, a team, and each member's private scratch memory.
 #[derive(Debug)]
@@ -100,7 +100,8 @@ impl Exec {
     pub fn new(kernels: &'static Kernels, workers: Vec<Worker>) -> Result<Self, SetupError> {
         let mut exec = Exec { kernels, team: Team::new(workers.len())?, workers };
         // Every member, whether or not the first pictures will need it.
-        exec.team.each(&mut exec.workers, |_, w| kernels.warm_up(&mut w.tools.float, &mut w.tools.float_buffer));
+        exec.team
+            .each(&mut exec.workers, |_, w| kernels.warm_up(&mut w.tools.float, &mut w.tools.float_buffer));
         Ok(exec)
     }
 
