@@ -470,9 +470,13 @@ fn carve(
         ),
         activations: Activations::carve(carver, values),
     };
-    let d_head = config.vision.d_head().max(config.text.d_head);
-    let sizes =
-        WorkerSizes { n_rows: n_prefix.max(config.vision.n_patches()), n_keys: n_positions, d_head, k_float };
+    let d_heads = [config.vision.d_head(), config.text.d_head];
+    let sizes = WorkerSizes {
+        n_rows: n_prefix.max(config.vision.n_patches()),
+        n_keys: n_positions,
+        d_heads,
+        k_float,
+    };
     let workers = (0..options.threads).map(|_| Worker::carve(carver, kernels, sizes)).collect();
     (buffers, workers)
 }

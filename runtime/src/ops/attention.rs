@@ -149,7 +149,7 @@ mod tests {
         parts: bool,
     ) -> Vec<f32> {
         let carve = |c: &mut Carver| -> Vec<Worker> {
-            let sizes = WorkerSizes { n_rows: 1, n_keys, d_head: heads.d, k_float: 0 };
+            let sizes = WorkerSizes { n_rows: 1, n_keys, d_heads: [heads.d; 2], k_float: 0 };
             (0..threads).map(|_| Worker::carve(c, k, sizes)).collect()
         };
         let mut c = Carver::measuring();

@@ -62,8 +62,8 @@ pub struct WorkerSizes {
     pub n_rows: usize,
     /// Most keys that one query meets.
     pub n_keys: usize,
-    /// Width of the widest head.
-    pub d_head: usize,
+    /// Widths of the heads: of vision, of the decoder.
+    pub d_heads: [usize; 2],
     /// Longest row of a float matrix; 0 if all are quantized.
     pub k_float: usize,
 }
@@ -72,8 +72,11 @@ impl Worker {
     /// Takes one member's memory from `carver`.
     pub fn carve(carver: &mut Carver, kernels: &'static Kernels, sizes: WorkerSizes) -> Self {
         let float_len = if sizes.k_float > 0 { kernels.float_buffer_len(sizes.k_float) } else { 0 };
+        // Narrower heads may get larger tiles.
+        let attention = sizes.d_heads.map(|d| kernels.attend_room(d, sizes.n_keys)).into_iter().max();
+        let attention = attention.unwrap_or(0);
         Worker {
-            attention: carver.region("worker.attention", kernels.attend_room(sizes.d_head, sizes.n_keys)),
+            attention: carver.region("worker.attention", attention),
             hidden: HiddenTiles::carve(carver, sizes.n_rows),
             tools: Tools {
                 panel_values: carver.region("worker.panel.values", Panel::VALUES),
