@@ -91,6 +91,11 @@ impl DecoderState {
             .max(room(n_prefix.min(MLP_CHUNK), c.d_ff))
     }
 
+    /// Makes `n` positions of the cache count, whatever they hold: the next token stands after them.
+    pub fn seek(&mut self, n: usize) {
+        self.n = n;
+    }
+
     /// The scores of every token for the next position.
     pub fn logits(&self) -> &[f32] {
         &self.logits

@@ -14,6 +14,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod operands;
+mod peak;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ mod vector;
 mod x86_64;
 
 pub use operands::{KvRows, KvSlice, QuantizedRows, TileMut, WeightRows};
+pub use peak::{Operands, Peak};
 
 use crate::error::SetupError;
 use crate::format::WeightFormat;
@@ -59,6 +61,7 @@ struct Table {
     add: unsafe fn(&mut [f32], &[f32]),
     rope: unsafe fn(&mut [f32], &[f32], &[f32]),
     narrow: unsafe fn(&[f32], &mut [half::f16]),
+    peaks: &'static [Peak],
 }
 
 impl fmt::Debug for Kernels {

@@ -36,6 +36,7 @@ static KERNELS: Kernels = Kernels {
         add,
         rope,
         narrow,
+        peaks: &super::peak::AVX2,
     },
 };
 

@@ -1,3 +1,4 @@
 //! Kernel tables for x86-64, one file per instruction set.
 
 pub(super) mod avx2;
+mod peak;
