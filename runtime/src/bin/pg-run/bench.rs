@@ -271,8 +271,9 @@ fn write_text(m: &Measured) -> io::Result<()> {
 /// Every table with every shape.
 fn kernels(args: &Args, model: &Model, plan: &Plan) -> Result<Outcome, Failure> {
     let chosen = Kernels::choose(args.options.kernels.as_deref()).map_err(|e| e.to_string())?;
-    // Of all checks of a session, only this one is about products.
-    Session::memory_plan(model.header(), &args.options).map_err(|e| e.to_string())?;
+    // What no session could run is not worth timing.
+    let options = plan.session_options(model.header(), &args.options);
+    Session::memory_plan(model.header(), &options).map_err(|e| e.to_string())?;
     let threads = args.options.threads;
     let shapes = products::shapes(model, plan.n_prefill);
     let mut line = StatusLine::new();
