@@ -1,7 +1,7 @@
 //! Bytes as people write and read them, in powers of 1000.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 
 /// Such as `312 B`, `3.2 kB`, `411.7 MB` or `2.12 GB`.
 pub fn text(bytes: u64) -> String {
@@ -36,7 +36,7 @@ pub fn parse(text: &str) -> Result<u64, String> {
     match bytes {
         0.0..1.0 => Err(wrong()),
         1.0..1e18 => Ok(bytes as u64),
-        _ => Err(format!("{} is more than any machine has", text.to_string())),
+        _ => Err(format!("{text} is more than any machine has")),
     }
 }
 
