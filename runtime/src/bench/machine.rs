@@ -23,6 +23,8 @@ const SAMPLE: u64 = 256 << 20;
 /// What one round of a multiplication loop should take, in milliseconds.
 const PEAK_MS: f64 = 60.0;
 const QUICK_PEAK_MS: f64 = 4.0;
+/// Rounds here for one of a stage: what a machine can do shows only while it does nothing else.
+const ROUNDS: usize = 3;
 
 /// What was measured, with all threads at once.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,7 +54,7 @@ pub struct Rate {
     pub name: &'static str,
 }
 
-/// Measures on `threads` threads, and keeps the best of `rounds` (with one, of short ones). `file` is the model's;
+/// Measures on `threads` threads and keeps the best of three times `rounds`; one round is one quick look. `file` is the model's;
 /// `progress` is told what is being measured.
 ///
 /// # Errors
@@ -68,6 +70,7 @@ pub fn measure(
     let is_quick = rounds < 2;
     progress("measuring the machine: multiplications …");
     let ms = if is_quick { QUICK_PEAK_MS } else { PEAK_MS };
+    let rounds = if is_quick { 1 } else { rounds * ROUNDS };
     let mut best = |wanted| best_peak(kernels, wanted, &mut team, rounds, ms);
     let (int8, int4) = (best(Operands::Int8), best(Operands::Int4));
 

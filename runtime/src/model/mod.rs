@@ -209,6 +209,11 @@ impl Model {
         (t, &self.data.bytes()[t.info.bytes.clone()])
     }
 
+    /// The bytes of the tensor called `name`, which has to be one of [`names::all`].
+    pub(crate) fn bytes(&self, name: &str) -> &[u8] {
+        self.tensor(name).1
+    }
+
     /// The matrix called `name`, which has to be one of [`names::all`], without its bias.
     pub(crate) fn matrix(&self, name: &str) -> Matrix<'_> {
         let (t, bytes) = self.tensor(name);
