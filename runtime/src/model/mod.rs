@@ -221,7 +221,7 @@ impl Model {
     }
 
     fn values(&self, name: &str) -> &[f32] {
-        <[f32]>::ref_from_bytes(self.tensor(name).1).expect("checked when the file was opened")
+        <[f32]>::ref_from_bytes(self.bytes(name)).expect("checked when the file was opened")
     }
 }
 
