@@ -143,7 +143,7 @@ pub(crate) fn run(args: &Args, request: &Bench) -> Result<Outcome, Failure> {
 
 fn to_json(m: &Measured) -> Value {
     let (t, s, machine) = (&m.times, &m.speeds, &m.machine);
-    let r = |v: f64| report::rounded(v, 1e3);
+    let r = |v: f64| report::rounded(v, 1e6);
     let mb = |bytes: u64| r(bytes as f64 / 1e6);
     let of_peak = |share: &Share, gmac_s: f64| share.peak.map(|(_, peak)| r(gmac_s / peak));
     let peak = |share: &Share| share.peak.map(|(name, _)| name);
@@ -291,7 +291,7 @@ fn kernels(args: &Args, model: &Model, plan: &Plan) -> Result<Outcome, Failure> 
     let mut out = io::stdout().lock();
     let is_chosen = |table: &Kernels| table.name() == chosen.name();
     if args.json {
-        let r = |v: f64| report::rounded(v, 1e3);
+        let r = |v: f64| report::rounded(v, 1e6);
         let rows: Vec<Value> = results
             .iter()
             .map(|(i, table, speed)| {
