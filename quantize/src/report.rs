@@ -5,6 +5,7 @@ use crate::recipe::Preset;
 use pg_runtime::format::WeightFormat;
 use pg_runtime::format::emit::TensorSpec;
 use pg_runtime::model::names::{Part, TensorRole, Usage};
+use pg_runtime::platform::sizes;
 use serde_json::{Value, json};
 use std::fmt;
 use std::path::PathBuf;
@@ -120,23 +121,13 @@ impl fmt::Display for Report {
                 g.format.name(),
                 g.weights,
                 g.bits(),
-                size(g.bytes)
+                sizes::text(g.bytes)
             )?;
         }
         if self.is_synthetic {
             writeln!(f, "synthetic: random weights, for timing; what this model answers means nothing")?;
         }
         let output = self.output.as_ref().map_or("model".into(), |p| p.to_string_lossy());
-        writeln!(f, "{output}: {} ({} bytes) in {:.1} s", size(self.bytes), self.bytes, self.seconds)
-    }
-}
-
-/// Bytes for people, in powers of 1000.
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..10_000 => format!("{bytes} B"),
-        10_000..10_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        10_000_000..10_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
-        _ => format!("{:.2} GB", bytes as f64 / 1e9),
+        writeln!(f, "{output}: {} ({} bytes) in {:.1} s", sizes::text(self.bytes), self.bytes, self.seconds)
     }
 }

@@ -54,6 +54,9 @@ pub mod output;
 pub mod sampler;
 // Rank 8
 pub mod session;
+// Rank 9
+#[cfg(feature = "std")]
+pub mod bench;
 
 pub use decoder::KvPrecision;
 pub use error::Error;

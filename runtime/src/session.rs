@@ -6,13 +6,13 @@ use crate::imaging::{Frame, Preprocess, Scratch};
 use crate::kernels::Kernels;
 use crate::memory::{Block, Carver, Plan, Region};
 use crate::model::names::Part;
-use crate::model::{Model, Weights};
+use crate::model::{Header, Model, Weights};
 use crate::ops::{Activations, Exec, Worker, WorkerSizes};
 use crate::output::{Collector, Dropped, Object};
 use crate::platform::clock::Clock;
 use crate::probe::{Probe, Unwatched};
 use crate::threads::MAX_THREADS;
-use crate::tokenizer::TokenId;
+use crate::tokenizer::{TokenId, Tokenizer};
 use crate::vision::{self, VisionBuffers};
 use crate::{prefix, sampler};
 use alloc::string::String;
@@ -67,7 +67,11 @@ impl Prompt {
     /// The text and the newline after it are tokenized apart, as the reference does; newlines at the text's end are
     /// dropped, because the model never saw two.
     pub fn new(model: &Model, text: &str) -> Self {
-        let tokenizer = model.tokenizer();
+        Self::with_tokenizer(model.tokenizer(), text)
+    }
+
+    /// As [`Prompt::new`], before there is a model.
+    pub fn with_tokenizer(tokenizer: &Tokenizer, text: &str) -> Self {
         let mut ids = alloc::vec![tokenizer.bos()];
         ids.extend(tokenizer.encode(text.trim_end_matches('\n')));
         ids.push(tokenizer.newline());
@@ -207,7 +211,7 @@ impl<'m> Session<'m> {
     ///
     /// # Errors
     /// As [`Session::new`].
-    pub fn memory_plan(model: &Model, options: &SessionOptions) -> Result<Plan, Error> {
+    pub fn memory_plan(model: &Header, options: &SessionOptions) -> Result<Plan, Error> {
         let (kernels, preprocess) = check(model, options)?;
         Ok(measure(model, options, kernels, &preprocess))
     }
@@ -217,10 +221,10 @@ impl<'m> Session<'m> {
         options: SessionOptions,
         block: impl FnOnce(usize) -> Result<Block, SetupError>,
     ) -> Result<Self, Error> {
-        let (kernels, preprocess) = check(model, &options)?;
-        let plan = measure(model, &options, kernels, &preprocess);
+        let (kernels, preprocess) = check(model.header(), &options)?;
+        let plan = measure(model.header(), &options, kernels, &preprocess);
         let mut carver = Carver::cutting(block(plan.bytes())?, &plan)?;
-        let (mut buffers, workers) = carve(&mut carver, model, &options, kernels, &preprocess);
+        let (mut buffers, workers) = carve(&mut carver, model.header(), &options, kernels, &preprocess);
         buffers.decoder.set_up(&model.config().text);
         Ok(Session {
             model,
@@ -375,6 +379,11 @@ impl<'m> Session<'m> {
         timing.decode = clock.elapsed_ms();
     }
 
+    /// The longest prefix, image tokens included.
+    fn max_prefix(&self) -> usize {
+        self.model.config().vision.n_patches() + self.options.max_prompt_tokens
+    }
+
     fn check_prompt(&self, prompt: &Prompt) -> Result<(), InputError> {
         let (tokens, max) = (prompt.ids.len(), self.options.max_prompt_tokens);
         if tokens > max {
@@ -410,10 +419,80 @@ impl<'m> Session<'m> {
     pub fn threads(&self) -> usize {
         self.exec.threads()
     }
+
+    /// How keys and values are kept.
+    pub fn kv(&self) -> KvPrecision {
+        kv_precision(self.model.header(), &self.options)
+    }
+
+    /// One stage at a time, for whoever measures them.
+    pub fn stages(&mut self) -> Stages<'_, 'm> {
+        Stages(self)
+    }
+}
+
+/// Stages of [`Session::run`] apart from each other: the same functions over the same buffers, whatever those hold.
+#[derive(Debug)]
+pub struct Stages<'s, 'm>(&'s mut Session<'m>);
+
+impl Stages<'_, '_> {
+    /// Turns a picture into patches.
+    ///
+    /// # Errors
+    /// [`InputError`] if the frame is larger than the session was set up for.
+    pub fn image(&mut self, frame: &Frame<'_>) -> Result<(), InputError> {
+        let row = self.0.model.config().vision.patch_values();
+        let Buffers { resize_ints, resize_bytes, vision, .. } = &mut self.0.buffers;
+        let scratch = Scratch { ints: resize_ints, bytes: resize_bytes };
+        self.0.preprocess.patches(frame, scratch, &mut vision.patches, row)
+    }
+
+    /// Turns the patches into image tokens.
+    pub fn vision(&mut self) {
+        let Session { model, weights, exec, buffers: Buffers { vision, activations, .. }, .. } = &mut *self.0;
+        vision::encode(&model.config().vision, &weights.vision, vision, exec, activations, &mut Unwatched);
+    }
+
+    /// Reads a prefix of tokens alone: any number of them up to the longest prefix of the session, image tokens
+    /// included. It ends with the scores of the next token.
+    ///
+    /// # Errors
+    /// [`InputError`] if there are none or too many, or one is outside the vocabulary.
+    pub fn prefill(&mut self, ids: &[TokenId]) -> Result<(), InputError> {
+        let max = self.0.max_prefix();
+        if !(1..=max).contains(&ids.len()) {
+            return Err(InputError::PromptTooLong { tokens: ids.len(), max });
+        }
+        self.0.check_tokens(ids)?;
+        let text = &self.0.model.config().text;
+        let Session { weights, exec, buffers: Buffers { decoder, activations, .. }, .. } = &mut *self.0;
+        for (&id, row) in ids.iter().zip(decoder.x.chunks_exact_mut(text.d_model)) {
+            prefix::embed(text, &weights.decoder, id, row);
+        }
+        decoder::prefill(text, &weights.decoder, decoder, ids.len(), exec, activations, &mut Unwatched);
+        Ok(())
+    }
+
+    /// Runs token `id` as if it stood at position `at` after whatever the cache holds, and returns the best next token.
+    ///
+    /// # Errors
+    /// [`InputError`] if the session has no such position or the vocabulary no such token.
+    pub fn step(&mut self, at: usize, id: TokenId) -> Result<TokenId, InputError> {
+        let max = self.0.max_prefix() + self.0.options.max_new_tokens;
+        if at >= max {
+            return Err(InputError::PromptTooLong { tokens: at + 1, max });
+        }
+        self.0.check_tokens(&[id])?;
+        let text = &self.0.model.config().text;
+        let Session { weights, exec, buffers: Buffers { decoder, activations, .. }, .. } = &mut *self.0;
+        decoder.seek(at);
+        decoder::step(text, &weights.decoder, decoder, id, exec, activations, &mut Unwatched);
+        Ok(sampler::greedy(decoder.logits()))
+    }
 }
 
 /// Checks everything that can be checked without taking memory.
-fn check(model: &Model, options: &SessionOptions) -> Result<(&'static Kernels, Preprocess), Error> {
+fn check(model: &Header, options: &SessionOptions) -> Result<(&'static Kernels, Preprocess), Error> {
     let kernels = Kernels::choose(options.kernels.as_deref())?;
     if !(1..=MAX_THREADS).contains(&options.threads) {
         return Err(SetupError::Threads { asked: options.threads, max: MAX_THREADS }.into());
@@ -433,7 +512,7 @@ fn check(model: &Model, options: &SessionOptions) -> Result<(&'static Kernels, P
 }
 
 fn measure(
-    model: &Model,
+    model: &Header,
     options: &SessionOptions,
     kernels: &'static Kernels,
     preprocess: &Preprocess,
@@ -443,10 +522,15 @@ fn measure(
     carver.into_plan()
 }
 
+fn kv_precision(model: &Header, options: &SessionOptions) -> KvPrecision {
+    let by_weights = if model.longest_float_row() > 0 { KvPrecision::F32 } else { KvPrecision::F16 };
+    options.kv.unwrap_or(by_weights)
+}
+
 /// Lists every array of a session: measured with one kind of carver, taken with the other.
 fn carve(
     carver: &mut Carver,
-    model: &Model,
+    model: &Header,
     options: &SessionOptions,
     kernels: &'static Kernels,
     preprocess: &Preprocess,
@@ -455,7 +539,7 @@ fn carve(
     let n_prefix = config.vision.n_patches() + options.max_prompt_tokens;
     let n_positions = n_prefix + options.max_new_tokens;
     let k_float = model.longest_float_row();
-    let kv = options.kv.unwrap_or(if k_float > 0 { KvPrecision::F32 } else { KvPrecision::F16 });
+    let kv = kv_precision(model, options);
     let values = VisionBuffers::activation_values(&config.vision)
         .max(DecoderState::activation_values(&config.text, n_prefix));
     let resize = preprocess.scratch_len();

@@ -3,6 +3,8 @@
 mod answers;
 mod arguments;
 mod bad_files;
+mod bench;
 mod outputs;
+mod plan;
 mod run;
 mod trace;

@@ -89,7 +89,14 @@ fn a_full_disk_leaves_the_older_file_alone() {
 
 #[test]
 fn standard_output_that_is_full_or_gone() {
-    let ways = [&["--help"][..], &["tokenize", "a b"], &["inspect"], &["inspect", "--json"]];
+    let ways = [
+        &["--help"][..],
+        &["tokenize", "a b"],
+        &["inspect"],
+        &["inspect", "--json"],
+        &["plan"],
+        &["plan", "--json"],
+    ];
     for args in ways.into_iter().chain([&["ocr", "--json", scene(3).to_str().unwrap()][..]]) {
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         refused(command(args).stdout(full), "standard output: No space left");

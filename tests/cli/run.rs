@@ -10,16 +10,24 @@ use tempfile::{NamedTempFile, TempDir};
 /// The demo, packed once a process.
 pub(crate) fn model() -> &'static Path {
     static MODEL: OnceLock<PathBuf> = OnceLock::new();
-    MODEL.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        std::fs::create_dir_all(folder).unwrap();
-        // Written whole under its name, so other processes may do the same at the same time.
-        let path = folder.join("cli-demo.q4.gguf");
-        let mut command = Command::new(pg_tests::programs::pg_quantize());
-        let output = command.args(["demo", "-o"]).arg(&path).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        path
-    })
+    MODEL.get_or_init(|| pack("demo"))
+}
+
+/// The small model of random weights, packed once a process.
+pub(crate) fn synthetic() -> &'static Path {
+    static MODEL: OnceLock<PathBuf> = OnceLock::new();
+    MODEL.get_or_init(|| pack("synthetic-small"))
+}
+
+fn pack(source: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    std::fs::create_dir_all(folder).unwrap();
+    // Written whole under its name, so other processes may do the same at the same time.
+    let path = folder.join(format!("cli-{source}.q4.gguf"));
+    let mut command = Command::new(pg_tests::programs::pg_quantize());
+    let output = command.args([source, "-o"]).arg(&path).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    path
 }
 
 /// One of the bundled pictures.

@@ -81,7 +81,8 @@ fn memory_of_the_caller_serves_as_well() {
     let case = &cases(&small_set(), "tiny-a")[0];
     let mut own = session(&packed.model, Kernels::detect(), 2, case);
     let expected = bits(&trace(&mut own, case));
-    let bytes = Session::memory_plan(&packed.model, &options(Kernels::detect(), 2, case)).unwrap().bytes();
+    let bytes =
+        Session::memory_plan(packed.model.header(), &options(Kernels::detect(), 2, case)).unwrap().bytes();
     let lend = |bytes: usize| {
         let memory = vec![0xa5; bytes].leak();
         Session::new_in(&packed.model, options(Kernels::detect(), 2, case), memory)

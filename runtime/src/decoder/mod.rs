@@ -92,6 +92,11 @@ impl DecoderState {
         room(n_prefix, c.d_model).max(room(n_prefix, c.n_heads * c.d_head))
     }
 
+    /// Makes `n` positions of the cache count, whatever they hold: the next token stands after them.
+    pub fn seek(&mut self, n: usize) {
+        self.n = n;
+    }
+
     /// The scores of every token for the next position.
     pub fn logits(&self) -> &[f32] {
         &self.logits

@@ -133,6 +133,13 @@ pub enum SetupError {
         /// Bytes the plan needs.
         needed: usize,
     },
+    /// A copy of the weights does not fit the machine.
+    Copy {
+        /// Bytes of the copy.
+        needed: u64,
+        /// Bytes that the machine has available.
+        available: u64,
+    },
     /// The caller's buffer is too small for the memory plan.
     Memory {
         /// Bytes the plan needs.
@@ -169,6 +176,11 @@ impl fmt::Display for SetupError {
             SetupError::OutOfMemory { needed } => write!(
                 f,
                 "the memory plan needs {needed} bytes, more than the system gives: ask for fewer tokens or free memory"
+            ),
+            SetupError::Copy { needed, available } => write!(
+                f,
+                "a copy of the weights takes {needed} bytes, this machine has {available} available: \
+                 leave them mapped"
             ),
             SetupError::Memory { needed, found } => {
                 write!(f, "the memory plan needs {needed} bytes, the buffer has {found}")

@@ -65,7 +65,20 @@ impl<'a> Container<'a> {
         file: &'a [u8],
         wanted: impl FnOnce(&Self) -> Result<(), E>,
     ) -> Result<Self, E> {
-        let mut cursor = Cursor::new(file);
+        Self::parse_beginning(file, file.len(), wanted)
+    }
+
+    /// As [`Container::parse_if`] of a file of `file_len` bytes of which only `beginning` was read. If that ends before
+    /// the tensor table does, the error is [`FormatError::Truncated`] with a place that lies inside the file.
+    ///
+    /// # Errors
+    /// As [`Container::parse_if`].
+    pub fn parse_beginning<E: From<FormatError>>(
+        beginning: &'a [u8],
+        file_len: usize,
+        wanted: impl FnOnce(&Self) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut cursor = Cursor::new(beginning);
         let magic = cursor.take(4, "the magic number")?;
         if magic != MAGIC {
             return Err(FormatError::Magic([magic[0], magic[1], magic[2], magic[3]]).into());
@@ -95,7 +108,7 @@ impl<'a> Container<'a> {
         refuse_duplicates(tensors.iter().map(|t| t.name.as_str()))?;
 
         let start = cursor.position().next_multiple_of(alignment as usize);
-        place(&mut tensors, start, next, file.len())?;
+        place(&mut tensors, start, next, file_len)?;
         container.tensors = tensors;
         Ok(container)
     }

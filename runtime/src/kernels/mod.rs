@@ -17,6 +17,7 @@ mod attention;
 mod operands;
 #[cfg_attr(not(all(feature = "std", target_arch = "x86_64")), allow(dead_code))]
 mod panel;
+mod peak;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ mod x86_64;
 
 pub use operands::{KvRows, KvSlice, Panel, QuantizedRows, Queries, Strips, TileMut, WeightRows};
 pub(crate) use panel::even_parts;
+pub use peak::{Operands, Peak};
 
 use crate::error::SetupError;
 use crate::format::WeightFormat;
@@ -64,6 +66,7 @@ struct Table {
     add: unsafe fn(&mut [f32], &[f32]),
     rope: unsafe fn(&mut [f32], &[f32], &[f32]),
     narrow: unsafe fn(&[f32], &mut [half::f16]),
+    peaks: &'static [Peak],
 }
 
 type AttendFn<T> =

@@ -1,5 +1,6 @@
 //! The specification: every operation in its plainest form, on any machine.
 
+use super::peak::{Operands, Peak, VALUES};
 use super::{Kernels, KvRows, QuantizedRows, Queries, Table, TileMut, WeightRows};
 use crate::format::block::{self, BLOCK, RUN};
 use half::f16;
@@ -23,8 +24,34 @@ pub(super) static KERNELS: Kernels = Kernels {
         add: |x, y| x.iter_mut().zip(y).for_each(|(a, b)| *a += b),
         rope,
         narrow: |x, out| out.iter_mut().zip(x).for_each(|(o, v)| *o = f16::from_f32(*v)),
+        peaks: &PEAKS,
     },
 };
+
+/// What the compiler makes of plain loops, as it does of the products above.
+static PEAKS: [Peak; 2] = [
+    Peak {
+        operands: Operands::Int8,
+        name: "scalar",
+        macs: 64,
+        run: |passes| products(passes, &VALUES.a.map(i32::from)),
+    },
+    Peak {
+        operands: Operands::Int4,
+        name: "scalar, nibbles",
+        macs: 64,
+        run: |passes| products(passes, &VALUES.nibbles.map(i32::from)),
+    },
+];
+
+fn products(passes: u64, a: &[i32; 64]) -> i32 {
+    let b = VALUES.b.map(i32::from);
+    (0..passes).fold(0i32, |sum, _| {
+        // As if they were new: the compiler may not multiply once for all passes.
+        let (a, b) = core::hint::black_box((a, &b));
+        sum.wrapping_add(a.iter().zip(b).map(|(a, b)| a * b).sum())
+    })
+}
 
 pub(super) fn quantize(x: &[f32], span: usize, q: &mut [i8], scale: &mut [f32], offset: &mut [i32]) {
     let blocks = x.chunks(span * BLOCK).zip(q.chunks_mut(span * BLOCK));

@@ -1,7 +1,7 @@
 //! Opening a model file: every size, tensor and piece is checked here, once; nothing is run.
 //!
 //! A file is untrusted. What this module hands out afterwards ([`Weights`], [`Config`], the tokenizer) needs no
-//! further check anywhere.
+//! further check anywhere. [`Header`] is all of it but the weights, and enough to plan with.
 
 mod config;
 pub mod names;
@@ -15,6 +15,8 @@ use crate::format::{Container, TensorInfo, Value, WeightFormat};
 use crate::kernels::WeightRows;
 use crate::memory::{Block, Carver, Region};
 use crate::ops::{Kinds, Matrix};
+#[cfg(feature = "std")]
+use crate::platform::mmap;
 use crate::tokenizer::Tokenizer;
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -25,15 +27,46 @@ use zerocopy::FromBytes;
 #[cfg(target_endian = "big")]
 compile_error!("model files hold little-endian numbers that are used in place");
 
+/// Bytes read of a file to begin with; the header of a full-size one takes some 8 MB.
+#[cfg(feature = "std")]
+const FIRST_READ: usize = 1 << 20;
+
 /// A model file, checked and ready to be run.
 #[derive(Debug)]
 pub struct Model {
     data: Data,
+    header: Header,
+}
+
+/// What a model file says of itself before its weights begin, checked.
+#[derive(Debug)]
+pub struct Header {
     name: String,
     is_synthetic: bool,
     config: Config,
     tokenizer: Tokenizer,
     tensors: BTreeMap<String, Tensor>,
+    file_bytes: usize,
+}
+
+/// Where a model's weights are while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Placement {
+    /// In the file's own pages, which the system shares, keeps from run to run and drops when memory is short.
+    #[default]
+    Mapped,
+    /// In a copy on huge pages, where the system has them: read faster, and takes the time and memory of a copy.
+    Huge,
+}
+
+impl Placement {
+    /// The name on command lines and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Placement::Mapped => "mapped",
+            Placement::Huge => "huge",
+        }
+    }
 }
 
 /// A tensor that was found as expected.
@@ -53,6 +86,8 @@ struct Tensor {
 enum Data {
     #[cfg(feature = "std")]
     Mapped(memmap2::Mmap),
+    #[cfg(feature = "std")]
+    Huge(mmap::Anonymous),
     Copied(Region<u8>),
     Static(&'static [u8]),
 }
@@ -62,6 +97,8 @@ impl Data {
         match self {
             #[cfg(feature = "std")]
             Data::Mapped(map) => map,
+            #[cfg(feature = "std")]
+            Data::Huge(memory) => memory,
             Data::Copied(region) => region,
             Data::Static(bytes) => bytes,
         }
@@ -76,7 +113,29 @@ impl Model {
     /// not hold a model that this runtime can run.
     #[cfg(feature = "std")]
     pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self, Error> {
-        Self::check(Data::Mapped(crate::platform::mmap::map(path.as_ref())?))
+        Self::open_in(path, Placement::Mapped, &mut |_, _| ())
+    }
+
+    /// As [`Model::open`], with the weights where `placement` says. A copy is made in pieces, and `progress` is told the
+    /// bytes read and all bytes after each.
+    ///
+    /// # Errors
+    /// As [`Model::open`], and [`SetupError::Copy`](crate::error::SetupError::Copy) if the machine has not the memory for a copy.
+    #[cfg(feature = "std")]
+    pub fn open_in(
+        path: impl AsRef<std::path::Path>,
+        placement: Placement,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self, Error> {
+        let path = path.as_ref();
+        match placement {
+            Placement::Mapped => Self::check(Data::Mapped(mmap::map(path)?)),
+            Placement::Huge => {
+                // A file that cannot be run is refused before gigabytes are read.
+                Header::read(path)?;
+                Self::check(Data::Huge(mmap::read(path, progress)?))
+            }
+        }
     }
 
     /// Checks a file in memory that lives as long as the program, such as one linked into it.
@@ -101,8 +160,110 @@ impl Model {
     }
 
     fn check(data: Data) -> Result<Self, Error> {
+        let header = Header::parse(data.bytes(), data.bytes().len())?;
+        header.check_alignment(data.bytes())?;
+        Ok(Model { data, header })
+    }
+
+    /// Everything but the weights.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The model's sizes.
+    pub fn config(&self) -> &Config {
+        &self.header.config
+    }
+
+    /// The model's name, as its packer wrote it.
+    pub fn name(&self) -> &str {
+        &self.header.name
+    }
+
+    /// Whether the weights are random, so that only the time of an answer means anything. Whoever shows results has
+    /// to say so.
+    pub fn is_synthetic(&self) -> bool {
+        self.header.is_synthetic
+    }
+
+    /// The model's vocabulary.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.header.tokenizer
+    }
+
+    /// All tensors, by name.
+    pub fn tensors(&self) -> impl Iterator<Item = &TensorInfo> {
+        self.header.tensors()
+    }
+
+    /// Size of the file in bytes.
+    pub fn file_bytes(&self) -> usize {
+        self.header.file_bytes
+    }
+
+    /// How much of the weights lies in huge pages now, in bytes; `None` where the system does not say.
+    #[cfg(feature = "std")]
+    pub fn huge_page_bytes(&self) -> Option<u64> {
+        mmap::huge_bytes(self.data.bytes())
+    }
+
+    fn tensor(&self, name: &str) -> (&Tensor, &[u8]) {
+        let t = &self.header.tensors[name];
+        (t, &self.data.bytes()[t.info.bytes.clone()])
+    }
+
+    /// The bytes of the tensor called `name`, which has to be one of [`names::all`].
+    pub(crate) fn bytes(&self, name: &str) -> &[u8] {
+        self.tensor(name).1
+    }
+
+    /// The matrix called `name`, which has to be one of [`names::all`], without its bias.
+    pub(crate) fn matrix(&self, name: &str) -> Matrix<'_> {
+        let (t, bytes) = self.tensor(name);
+        Matrix { weights: WeightRows::new(t.info.format, bytes, t.k, t.info.dims[1]), bias: None }
+    }
+
+    fn values(&self, name: &str) -> &[f32] {
+        <[f32]>::ref_from_bytes(self.bytes(name)).expect("checked when the file was opened")
+    }
+}
+
+impl Header {
+    /// Reads the beginning of the file at `path`, and nothing of its weights.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    #[cfg(feature = "std")]
+    pub fn read(path: impl AsRef<std::path::Path>) -> Result<Self, Error> {
+        use std::io::Read;
+        let path = path.as_ref();
+        let (mut file, file_bytes) = mmap::open(path)?;
+        let file_bytes = usize::try_from(file_bytes).unwrap_or(usize::MAX);
+        let mut beginning = alloc::vec::Vec::new();
+        let mut wanted = FIRST_READ;
+        loop {
+            let more = wanted.min(file_bytes).saturating_sub(beginning.len());
+            let read = (&mut file).take(more as u64).read_to_end(&mut beginning);
+            read.map_err(|e| Error::Io { path: path.display().to_string(), reason: e.to_string() })?;
+            match Self::parse(&beginning, file_bytes) {
+                // Its length is only known once it was read: more of the file is needed, and there is more.
+                Err(Error::Format(FormatError::Truncated { at, needed, .. }))
+                    if beginning.len() == wanted && at as u64 + needed <= file_bytes as u64 =>
+                {
+                    wanted *= 2;
+                }
+                Err(Error::Format(FormatError::Truncated { what, at, needed, .. })) => {
+                    let left = file_bytes.saturating_sub(at);
+                    return Err(FormatError::Truncated { what, at, needed, left }.into());
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn parse(beginning: &[u8], file_bytes: usize) -> Result<Self, Error> {
         // First of all: what kind of file it is decides whether anything else can be expected.
-        let file = Container::parse_if(data.bytes(), |file| {
+        let file = Container::parse_beginning(beginning, file_bytes, |file| {
             Config::check_architecture(file)?;
             file.check_version()
         })?;
@@ -121,7 +282,7 @@ impl Model {
             let Some(tensor) = found.remove(&role.name) else {
                 return Err(ModelError::MissingTensor(role.name).into());
             };
-            check_tensor(&role, &tensor, data.bytes())?;
+            check_tensor(&role, &tensor)?;
             let (k, rows) = (role.dims[0], role.dims[1..].iter().product());
             tensors.insert(role.name, Tensor { info: tensor, k, rows, usage: role.usage, part: role.part });
         }
@@ -129,7 +290,18 @@ impl Model {
             return Err(ModelError::UnexpectedTensor(name).into());
         }
         check_shared_inputs(&config, &tensors)?;
-        Ok(Model { data, name, is_synthetic, config, tokenizer, tensors })
+        Ok(Header { name, is_synthetic, config, tokenizer, tensors, file_bytes })
+    }
+
+    /// Values are used in place, wherever the file's bytes are.
+    fn check_alignment(&self, file: &[u8]) -> Result<(), FormatError> {
+        for (name, t) in self.tensors.iter().filter(|(_, t)| t.usage == Usage::Values) {
+            if <[f32]>::ref_from_bytes(&file[t.info.bytes.clone()]).is_err() {
+                let reason = "not aligned in memory: link the file in with an alignment of 64".to_string();
+                return Err(FormatError::Tensor { name: name.clone(), reason });
+            }
+        }
+        Ok(())
     }
 
     /// The model's sizes.
@@ -142,8 +314,7 @@ impl Model {
         &self.name
     }
 
-    /// Whether the weights are random, so that only the time of an answer means anything. Whoever shows results has
-    /// to say so.
+    /// Whether the weights are random: see [`Model::is_synthetic`].
     pub fn is_synthetic(&self) -> bool {
         self.is_synthetic
     }
@@ -158,9 +329,9 @@ impl Model {
         self.tensors.values().map(|t| &t.info)
     }
 
-    /// Size of the file.
+    /// Size of the file in bytes.
     pub fn file_bytes(&self) -> usize {
-        self.data.bytes().len()
+        self.file_bytes
     }
 
     /// The longest row of a matrix stored in floats, which need room to be unpacked; 0 if all are quantized.
@@ -177,20 +348,6 @@ impl Model {
         };
         Kinds { floats: has(false), integers: has(true) }
     }
-
-    fn tensor(&self, name: &str) -> (&Tensor, &[u8]) {
-        let t = &self.tensors[name];
-        (t, &self.data.bytes()[t.info.bytes.clone()])
-    }
-
-    fn matrix(&self, name: &str) -> Matrix<'_> {
-        let (t, bytes) = self.tensor(name);
-        Matrix { weights: WeightRows::new(t.info.format, bytes, t.k, t.rows), bias: None }
-    }
-
-    fn values(&self, name: &str) -> &[f32] {
-        <[f32]>::ref_from_bytes(self.tensor(name).1).expect("checked when the file was opened")
-    }
 }
 
 fn is_synthetic(file: &Container<'_>) -> Result<bool, FormatError> {
@@ -204,7 +361,7 @@ fn is_synthetic(file: &Container<'_>) -> Result<bool, FormatError> {
     }
 }
 
-fn check_tensor(role: &TensorRole, found: &TensorInfo, file: &[u8]) -> Result<(), Error> {
+fn check_tensor(role: &TensorRole, found: &TensorInfo) -> Result<(), Error> {
     let mut dims = role.dims.clone();
     dims[0] = found.format.padded(dims[0]);
     if let Some(rows) = dims.get_mut(1) {
@@ -219,10 +376,6 @@ fn check_tensor(role: &TensorRole, found: &TensorInfo, file: &[u8]) -> Result<()
             found: format!("{:?} in {}", found.dims, found.format.name()),
         }
         .into());
-    }
-    if role.usage == Usage::Values && <[f32]>::ref_from_bytes(&file[found.bytes.clone()]).is_err() {
-        let reason = "not aligned in memory: link the file in with an alignment of 64".to_string();
-        return Err(FormatError::Tensor { name: role.name.clone(), reason }.into());
     }
     Ok(())
 }

@@ -1,5 +1,4 @@
-//! What the machine offers: CPU features, memory maps, a clock, the environment variables that steer us, a line on a
-//! terminal.
+//! What the machine offers: memory and maps, a clock, the environment variables that steer us, a line on a terminal.
 //!
 //! Nothing here knows about models.
 
@@ -9,6 +8,9 @@ pub mod files;
 #[cfg(feature = "std")]
 pub mod knobs;
 #[cfg(feature = "std")]
+pub mod machine;
+#[cfg(feature = "std")]
 pub mod mmap;
+pub mod sizes;
 #[cfg(feature = "std")]
 pub mod status_line;

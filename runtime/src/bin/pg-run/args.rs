@@ -1,7 +1,8 @@
 //! The command line: what was typed, turned into a checked request.
 
 use lexopt::prelude::*;
-use pg_runtime::platform::knobs;
+use pg_runtime::model::Placement;
+use pg_runtime::platform::{knobs, sizes};
 use pg_runtime::{SessionOptions, TokenId};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -22,14 +23,24 @@ usage:
   pg-run inspect                          show the model, the kernels and the memory plan
   pg-run trace   IMAGE --prompt TEXT --out FILE.safetensors [--force ID,ID,…]
                                           write the result of every stage
+  pg-run plan    [--prompt TEXT] [--memory-limit SIZE]
+                                          show what memory a run would take, and refuse if it does not fit
+  pg-run bench   [--prefill N] [--depth N] [--rounds N] [--kernels]
+                                          measure every stage and the machine it runs on
 
 options:
   -m, --model FILE     the packed model (or set PG_MODEL); make one with pg-quantize
       --lang CODE      language of captions and answers (en)
       --max-tokens N   longest answer (128; trace: 24)
       --threads N      threads to use (all cores)
+      --weights WHERE  mapped (as the file lies in the system's cache) or huge (a copy on huge pages)
       --json           one JSON object a line instead of text
       --annotate OUT   write the picture with its boxes to OUT.png, or into the folder OUT
+      --memory-limit SIZE  for plan: refuse a run that needs more, such as 1500M or 2G
+      --prefill N      for bench: rows of the prefix (image and 8 tokens)
+      --depth N        for bench: tokens before a decoded one (300)
+      --rounds N       for bench: medians of so many (3); 1 is a quick look, the machine's figures are rough then
+      --kernels        for bench: every kernel table with every matrix shape of the model instead
   -h, --help           this text
   -V, --version        the version, and the kernel tables of this machine
 
@@ -48,6 +59,7 @@ pub(crate) struct Args {
     pub(crate) command: Command,
     pub(crate) model: PathBuf,
     pub(crate) json: bool,
+    pub(crate) placement: Placement,
     pub(crate) options: SessionOptions,
 }
 
@@ -57,6 +69,8 @@ pub(crate) enum Command {
     Tokenize { text: String },
     Inspect,
     Trace(Trace),
+    Plan(Plan),
+    Bench(Bench),
 }
 
 /// Pictures and one prompt for all of them.
@@ -77,6 +91,21 @@ pub(crate) struct Trace {
     pub(crate) out: PathBuf,
 }
 
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// In bytes.
+    pub(crate) memory_limit: Option<u64>,
+    pub(crate) prompt: Option<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Bench {
+    pub(crate) prefill: Option<usize>,
+    pub(crate) depth: usize,
+    pub(crate) rounds: usize,
+    pub(crate) kernels: bool,
+}
+
 /// The command line as typed.
 #[derive(Default)]
 struct Raw {
@@ -90,6 +119,12 @@ struct Raw {
     prompt: Option<String>,
     force: Option<String>,
     out: Option<PathBuf>,
+    weights: Option<String>,
+    memory_limit: Option<String>,
+    prefill: Option<usize>,
+    depth: Option<usize>,
+    rounds: Option<usize>,
+    kernels: bool,
 }
 
 impl Args {
@@ -108,6 +143,12 @@ impl Args {
                 Long("prompt") => raw.prompt = Some(text(&mut parser)?),
                 Long("force") => raw.force = Some(text(&mut parser)?),
                 Long("out") => raw.out = Some(parser.value().map_err(usage)?.into()),
+                Long("weights") => raw.weights = Some(text(&mut parser)?),
+                Long("memory-limit") => raw.memory_limit = Some(text(&mut parser)?),
+                Long("prefill") => raw.prefill = Some(number(&mut parser, "--prefill")?),
+                Long("depth") => raw.depth = Some(number(&mut parser, "--depth")?),
+                Long("rounds") => raw.rounds = Some(number(&mut parser, "--rounds")?),
+                Long("kernels") => raw.kernels = true,
                 Value(v) => raw.positional.push(v),
                 other => return Err(usage(other.unexpected())),
             }
@@ -155,6 +196,14 @@ impl Raw {
                 max_tokens = 24;
                 Command::Trace(self.trace()?)
             }
+            "plan" => {
+                self.none()?;
+                Command::Plan(self.plan()?)
+            }
+            "bench" => {
+                self.none()?;
+                Command::Bench(self.bench()?)
+            }
             other => return Err(usage(format!("there is no command \"{other}\""))),
         };
         self.refuse_foreign_options(&command)?;
@@ -173,11 +222,18 @@ impl Raw {
         if let Command::Trace(Trace { force: Some(ids), .. }) = &command {
             options.max_new_tokens = self.max_tokens.unwrap_or(ids.len());
         }
+        let placement = match self.weights.as_deref() {
+            None => Placement::default(),
+            Some(asked) => [Placement::Mapped, Placement::Huge]
+                .into_iter()
+                .find(|p| p.name() == asked)
+                .ok_or_else(|| format!("--weights {asked}: expected mapped or huge"))?,
+        };
         let model = self
             .model
             .or_else(|| knobs::path(knobs::MODEL))
             .ok_or("no model given: use -m FILE or set PG_MODEL; `pg-quantize demo` packs a small one")?;
-        Ok(Args { command, model, json: self.json, options })
+        Ok(Args { command, model, json: self.json, placement, options })
     }
 
     /// Pictures, and a last argument that is the prompt unless `prompt` is given.
@@ -216,6 +272,27 @@ impl Raw {
         Ok(Trace { image, prompt, force: self.force.clone().map(ids).transpose()?, out })
     }
 
+    fn plan(&mut self) -> Result<Plan, String> {
+        let limit = self.memory_limit.as_deref().map(sizes::parse).transpose();
+        Ok(Plan {
+            memory_limit: limit.map_err(|e| format!("--memory-limit {e}"))?,
+            prompt: self.prompt.clone(),
+        })
+    }
+
+    fn bench(&mut self) -> Result<Bench, String> {
+        let counts = [("--prefill", self.prefill), ("--depth", self.depth), ("--rounds", self.rounds)];
+        if let Some((option, _)) = counts.iter().find(|(_, n)| *n == Some(0)) {
+            return Err(format!("{option} 0: expected at least 1"));
+        }
+        Ok(Bench {
+            prefill: self.prefill,
+            depth: self.depth.unwrap_or(300),
+            rounds: self.rounds.unwrap_or(3),
+            kernels: self.kernels,
+        })
+    }
+
     fn only(&mut self, what: &str) -> Result<OsString, String> {
         let [value] = <[OsString; 1]>::try_from(core::mem::take(&mut self.positional))
             .map_err(|found| usage(format!("expected one {what}, found {}", found.len())))?;
@@ -231,13 +308,21 @@ impl Raw {
 
     fn refuse_foreign_options(&self, command: &Command) -> Result<(), String> {
         let trace = matches!(command, Command::Trace(_));
-        let given = [
-            ("--prompt", self.prompt.is_some()),
-            ("--force", self.force.is_some()),
-            ("--out", self.out.is_some()),
+        let plan = matches!(command, Command::Plan(_));
+        let bench = matches!(command, Command::Bench(_));
+        let options = [
+            ("--prompt", self.prompt.is_some(), trace || plan, "trace and plan"),
+            ("--force", self.force.is_some(), trace, "trace"),
+            ("--out", self.out.is_some(), trace, "trace"),
+            ("--memory-limit", self.memory_limit.is_some(), plan, "plan"),
+            ("--prefill", self.prefill.is_some(), bench, "bench"),
+            ("--depth", self.depth.is_some(), bench, "bench"),
+            ("--rounds", self.rounds.is_some(), bench, "bench"),
+            ("--kernels", self.kernels, bench, "bench"),
+            ("--max-tokens", self.max_tokens.is_some(), !bench, "every command but bench"),
         ];
-        if let Some((option, _)) = given.iter().find(|(_, given)| *given && !trace) {
-            return Err(usage(format!("{option} belongs to trace")));
+        if let Some((option, .., owner)) = options.iter().find(|(_, given, fits, _)| *given && !fits) {
+            return Err(usage(format!("{option} belongs to {owner}")));
         }
         if self.annotate.is_some() && !matches!(command, Command::Answer(_)) {
             return Err(usage("--annotate belongs to caption, detect, ask, ocr and prompt"));

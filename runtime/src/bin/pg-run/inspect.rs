@@ -2,13 +2,14 @@
 
 use crate::args::Args;
 use crate::{Failure, Outcome, report};
+use pg_runtime::platform::sizes;
 use pg_runtime::{Kernels, Model, Session};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 pub(crate) fn run(args: &Args, model: &Model) -> Result<Outcome, Failure> {
-    let plan = Session::memory_plan(model, &args.options).map_err(|e| e.to_string())?;
+    let plan = Session::memory_plan(model.header(), &args.options).map_err(|e| e.to_string())?;
     let kernels = Kernels::choose(args.options.kernels.as_deref()).map_err(|e| e.to_string())?;
     let available: Vec<&str> = Kernels::available().iter().map(|k| k.name()).collect();
     let mut formats: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
@@ -84,9 +85,5 @@ pub(crate) fn run(args: &Args, model: &Model) -> Result<Outcome, Failure> {
 }
 
 fn size(bytes: usize) -> String {
-    match bytes {
-        0..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
-        _ => format!("{:.2} GB", bytes as f64 / 1e9),
-    }
+    sizes::text(bytes as u64)
 }

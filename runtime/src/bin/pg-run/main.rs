@@ -4,11 +4,15 @@
 
 mod answer;
 mod args;
+mod bench;
 mod inspect;
+mod plan;
 mod report;
 mod trace;
 
 use args::{Args, Command};
+use pg_runtime::platform::sizes;
+use pg_runtime::platform::status_line::StatusLine;
 use pg_runtime::{Model, Prompt, Session, SessionOptions};
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -67,14 +71,28 @@ fn run() -> Result<Outcome, Failure> {
             return Ok(Outcome::Done);
         }
     };
-    let path = &args.model;
-    let model = Model::open(path).map_err(|e| in_file(path, &e))?;
     match &args.command {
+        // Planned before anything is mapped, and timed while it is opened.
+        Command::Plan(request) => return plan::run(&args, request),
+        Command::Bench(request) => return bench::run(&args, request),
+        _ => {}
+    }
+    let model = open_model(&args)?;
+    match &args.command {
+        Command::Plan(_) | Command::Bench(_) => unreachable!("done above"),
         Command::Tokenize { text } => tokenize(&args, &model, text),
         Command::Inspect => inspect::run(&args, &model),
         Command::Trace(request) => trace::run(&args, &model, request),
         Command::Answer(request) => answer::run(&args, &model, request),
     }
+}
+
+fn open_model(args: &Args) -> Result<Model, Failure> {
+    let mut line = StatusLine::new();
+    let model = Model::open_in(&args.model, args.placement, &mut |done, all| {
+        line.show(&format!("reading the model: {} of {}", sizes::text(done), sizes::text(all)));
+    });
+    Ok(model.map_err(|e| in_file(&args.model, &e))?)
 }
 
 /// A message about a model file, with its path unless the error already names it.

@@ -98,6 +98,6 @@ pub(crate) fn text(r: &Report<'_>, several: bool) -> String {
     out
 }
 
-fn rounded(v: f64, steps: f64) -> f64 {
+pub(crate) fn rounded(v: f64, steps: f64) -> f64 {
     (v * steps).round() / steps
 }

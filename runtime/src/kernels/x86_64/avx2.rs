@@ -38,6 +38,7 @@ static KERNELS: Kernels = Kernels {
         add,
         rope,
         narrow,
+        peaks: &super::peak::AVX2,
     },
 };
 

@@ -2,3 +2,4 @@
 
 pub(super) mod avx2;
 mod integer;
+mod peak;

@@ -1,0 +1,207 @@
+//! `plan`: what memory a run would take, from the file's header alone, and whether this machine has it.
+
+use crate::args::{Args, Plan};
+use crate::{Failure, Outcome, in_file, report};
+use pg_runtime::memory::PlannedRegion;
+use pg_runtime::model::{Header, Placement};
+use pg_runtime::platform::{machine, sizes};
+use pg_runtime::{Prompt, Session, SessionOptions};
+use serde_json::json;
+use std::io::{self, Write};
+
+/// All numbers of a plan, in bytes.
+struct Needs {
+    file: u64,
+    /// The session's regions.
+    plan: u64,
+    /// The program with the vocabulary and the table of tensors: what this process took to find out.
+    program: u64,
+    /// A copy of the weights, if one was asked for.
+    copy: u64,
+    available: Option<machine::Available>,
+    limit: Option<u64>,
+}
+
+impl Needs {
+    /// Without this much a run fails.
+    fn must(&self) -> u64 {
+        self.plan + self.program + self.copy
+    }
+
+    /// Without this much it reads weights from the disk again and again. Mapped ones can be dropped.
+    fn should(&self) -> u64 {
+        self.must() + if self.copy == 0 { self.file } else { 0 }
+    }
+
+    /// The lowest limit and what sets it.
+    fn most(&self) -> Option<(u64, &'static str)> {
+        let machine = self.available.map(|a| match a.group {
+            Some(group) if group < a.system => (group, "the control group allows"),
+            _ => (a.system, "this machine has available"),
+        });
+        let asked = self.limit.map(|limit| (limit, "--memory-limit allows"));
+        [machine, asked].into_iter().flatten().min_by_key(|(bytes, _)| *bytes)
+    }
+}
+
+pub(crate) fn run(args: &Args, request: &Plan) -> Result<Outcome, Failure> {
+    let model = Header::read(&args.model).map_err(|e| in_file(&args.model, &e))?;
+    let mut options = args.options.clone();
+    if let Some(text) = &request.prompt {
+        options.max_prompt_tokens = Prompt::with_tokenizer(model.tokenizer(), text).ids().len();
+    }
+    let regions = Session::memory_plan(&model, &options).map_err(|e| e.to_string())?;
+    let file = model.file_bytes() as u64;
+    let needs = Needs {
+        file,
+        plan: regions.bytes() as u64,
+        program: machine::anonymous_rss().unwrap_or(0),
+        copy: if args.placement == Placement::Huge { file } else { 0 },
+        available: machine::available(),
+        limit: request.memory_limit,
+    };
+    let groups = groups(&regions.regions);
+    if args.json {
+        print_json(args, &model, &options, &needs, &groups, &regions.regions)?;
+    } else {
+        print_text(args, &model, &options, &needs, &groups)?;
+    }
+    match needs.most() {
+        Some((most, who)) if needs.must() > most => {
+            let copy = if needs.copy > 0 {
+                format!(", copy of the weights {}", sizes::text(needs.copy))
+            } else {
+                String::new()
+            };
+            Err(format!(
+                "does not fit: a run must have {} (plan {}, program and vocabulary {}{copy}), {who} {}: ask for \
+                 fewer tokens or threads, or use a smaller model",
+                sizes::text(needs.must()),
+                sizes::text(needs.plan),
+                sizes::text(needs.program),
+                sizes::text(most),
+            ))?
+        }
+        _ => Ok(Outcome::Done),
+    }
+}
+
+/// Regions added up by what they are for.
+fn groups(regions: &[PlannedRegion]) -> Vec<(&'static str, u64)> {
+    let mut groups: Vec<(&'static str, u64)> = Vec::new();
+    for region in regions {
+        let name = match region.name {
+            "decoder.key_cache" | "decoder.value_cache" => "kv cache",
+            name => name.split('.').next().unwrap_or(name),
+        };
+        let bytes = region.bytes as u64;
+        match groups.iter_mut().find(|(group, _)| *group == name) {
+            Some((_, sum)) => *sum += bytes,
+            None => groups.push((name, bytes)),
+        }
+    }
+    groups
+}
+
+/// Where the weights would be, and why.
+fn placement(args: &Args, needs: &Needs) -> String {
+    let file = sizes::text(needs.file);
+    match args.placement {
+        Placement::Huge => {
+            format!("huge: asked for; a copy of {file} that cannot be dropped when memory is short")
+        }
+        Placement::Mapped => {
+            let copied = needs.must() + needs.file;
+            let fits = if needs.most().is_none_or(|(most, _)| copied <= most) {
+                "would fit"
+            } else {
+                "would not fit"
+            };
+            format!(
+                "mapped: ready at once, droppable, on huge pages where the system read the file in such pieces; \
+                 --weights huge would copy {file}, which {fits}"
+            )
+        }
+    }
+}
+
+fn print_text(
+    args: &Args,
+    model: &Header,
+    options: &SessionOptions,
+    needs: &Needs,
+    groups: &[(&'static str, u64)],
+) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}: {} in {}", model.name(), sizes::text(needs.file), args.model.display())?;
+    if model.is_synthetic() {
+        writeln!(out, "  {}", report::SYNTHETIC)?;
+    }
+    writeln!(
+        out,
+        "for {} threads, prompts of up to {} tokens, answers of up to {}, pictures of up to {} pixels a side:",
+        options.threads, options.max_prompt_tokens, options.max_new_tokens, options.max_side
+    )?;
+    let mut line = |name: &str, bytes: u64| writeln!(out, "  {name:<28} {:>10}", sizes::text(bytes));
+    for (name, bytes) in groups {
+        line(name, *bytes)?;
+    }
+    line("plan, with padding", needs.plan)?;
+    line("program and vocabulary", needs.program)?;
+    if needs.copy > 0 {
+        line("copy of the weights", needs.copy)?;
+    }
+    line("must fit", needs.must())?;
+    line("should fit, with the file", needs.should())?;
+    if let Some(available) = needs.available {
+        line("available here", available.bytes())?;
+    }
+    if let Some(limit) = needs.limit {
+        line("--memory-limit", limit)?;
+    }
+    writeln!(out, "weights {}", placement(args, needs))?;
+    if let Some((most, _)) = needs.most().filter(|(most, _)| needs.must() <= *most && needs.should() > *most)
+    {
+        let short = sizes::text(needs.should() - most);
+        writeln!(out, "slow: {short} of the weights would be read from the disk again for every token")?;
+    }
+    Ok(())
+}
+
+fn print_json(
+    args: &Args,
+    model: &Header,
+    options: &SessionOptions,
+    needs: &Needs,
+    groups: &[(&'static str, u64)],
+    regions: &[PlannedRegion],
+) -> io::Result<()> {
+    let groups: Vec<_> = groups.iter().map(|(name, bytes)| json!({ "name": name, "bytes": bytes })).collect();
+    let regions: Vec<_> = regions.iter().map(|r| json!({ "name": r.name, "bytes": r.bytes })).collect();
+    let most = needs.most().map(|(bytes, _)| bytes);
+    let plan = json!({
+        "v": 1,
+        "name": model.name(),
+        "synthetic": model.is_synthetic(),
+        "threads": options.threads,
+        "max_prompt_tokens": options.max_prompt_tokens,
+        "max_new_tokens": options.max_new_tokens,
+        "max_side": options.max_side,
+        "file_bytes": needs.file,
+        "plan_bytes": needs.plan,
+        "program_bytes": needs.program,
+        "copy_bytes": needs.copy,
+        "must_fit_bytes": needs.must(),
+        "should_fit_bytes": needs.should(),
+        "available_bytes": needs.available.map(|a| a.bytes()),
+        "system_bytes": needs.available.map(|a| a.system),
+        "group_limit_bytes": needs.available.and_then(|a| a.group),
+        "memory_limit_bytes": needs.limit,
+        "fits": most.is_none_or(|most| needs.must() <= most),
+        "fits_with_file": most.is_none_or(|most| needs.should() <= most),
+        "weights": { "placement": args.placement.name(), "why": placement(args, needs) },
+        "groups": groups,
+        "regions": regions,
+    });
+    writeln!(io::stdout(), "{plan}")
+}
