@@ -220,7 +220,7 @@ impl Model {
     /// The matrix called `name`, which has to be one of [`names::all`], without its bias.
     pub(crate) fn matrix(&self, name: &str) -> Matrix<'_> {
         let (t, bytes) = self.tensor(name);
-        Matrix { weights: WeightRows::new(t.info.format, bytes, t.k, t.info.dims[1]), bias: None }
+        Matrix { weights: WeightRows::new(t.info.format, bytes, t.k, t.rows), bias: None }
     }
 
     fn values(&self, name: &str) -> &[f32] {
