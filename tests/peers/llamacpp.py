@@ -33,6 +33,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 # Its internal encode call is used, so another version may need another harness.
 VERSION = "0.3.36"
+CACHE = pathlib.Path.home() / ".cache" / "pg-edge"
 PREFILL, DEPTH = 256, 300
 
 COMMON = """
@@ -84,17 +85,18 @@ def source_distribution(version, folder):
     return path
 
 
-def unpack(archive, source):
-    """vendor/llama.cpp of the archive as the folder `source`."""
+def unpack(archive, source, version):
+    """The archive's vendor/llama.cpp as the folder `source`."""
+    inside = f"llama_cpp_python-{version}/vendor/llama.cpp/"
     partial = source.with_name("source.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    with tarfile.open(archive) as tar:
-        inside = [m for m in tar if "/vendor/llama.cpp/" in m.name]
-        for member in inside:
-            member.name = member.name.split("/vendor/llama.cpp/", 1)[1]
-        tar.extractall(partial, members=inside, filter="data")
+    with tarfile.open(archive, "r:gz") as tar:
+        members = [m for m in tar if m.name.startswith(inside)]
+        for member in members:
+            member.name = member.name.removeprefix(inside)
+        tar.extractall(partial, members=members, filter="data")
     if not (partial / "CMakeLists.txt").exists():
-        raise Refused(f"{archive} holds no vendor/llama.cpp")
+        raise Refused(f"{archive} holds no {inside}CMakeLists.txt")
     partial.rename(source)
 
 
@@ -129,15 +131,17 @@ def models(cache, q8_head):
     sys.path.insert(0, str(HERE / "llamacpp"))
     import models as random_models
 
+    recipe = pathlib.Path(random_models.__file__).stat().st_mtime
     folder = cache / "models"
     folder.mkdir(exist_ok=True)
     files = {}
 
     def one(part, label, name, write, *how):
-        files[label] = (part, folder / name)
-        if not (folder / name).exists():
-            note(f"writing {folder / name}")
-            write(folder / name, *how)
+        path = folder / name
+        files[label] = (part, path)
+        if not path.exists() or path.stat().st_mtime < recipe:
+            note(f"writing {path}")
+            write(path, *how)
 
     one("decoder", "q4_0", "decoder-q4_0.gguf", random_models.write_decoder)
     if q8_head:
@@ -180,7 +184,7 @@ def measure_peer(harness, isa, threads, files, lock):
     out = {}
     for label, (part, path) in files.items():
         if part == "vision":
-            out[part, label] = run_json([harness, part, path, *how], lock)
+            out[part, label] = run_json([harness, part, path, *how, "--rounds", 1], lock)
             continue
         for repack in [1, 0]:
             more = ["--repack", repack, "--prefill", PREFILL, "--depth", DEPTH]
@@ -272,7 +276,7 @@ def table(report):
         "; ".join(f"{name} {version}" for name, version in report["versions"].items()),
         f"`{report['command']}`",
         "",
-        "| instructions, threads | part | llama.cpp | its best setting | pg-run | pg-run is faster by |",
+        "| instructions, threads | part | llama.cpp | its best setting | pg-run | pg-run is times as fast |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     rows = {
@@ -325,10 +329,10 @@ def check_tools():
 
 
 def counts(text):
-    values = [int(t) for t in text.split(",")]
-    if not values or min(values) < 1:
-        raise ValueError
-    return values
+    values = text.split(",")
+    if not all(v.isdecimal() and int(v) > 0 for v in values):
+        raise argparse.ArgumentTypeError(f"not a list of numbers of threads: {text}")
+    return [int(v) for v in values]
 
 
 def measure(arguments, isas, harnesses, files, cpu):
@@ -371,11 +375,14 @@ def go(arguments):
     to_build, to_run = wanted_isas(arguments, flags)
     if not to_build:
         raise Refused("nothing to measure on this processor")
-    cache = (arguments.cache or pathlib.Path.home() / ".cache" / "pg-edge" / f"llamacpp-{arguments.version}").resolve()
+    cache = arguments.cache.resolve() / f"llamacpp-{arguments.version}"
     cache.mkdir(parents=True, exist_ok=True)
     if not (cache / "source").exists():
         archive = arguments.sdist or source_distribution(arguments.version, cache)
-        unpack(archive, cache / "source")
+        try:
+            unpack(archive, cache / "source", arguments.version)
+        except tarfile.TarError as e:
+            raise Refused(f"{archive}: {e}") from None
     harnesses = {isa: build(cache, isa, arguments.jobs) for isa in to_build}
     files = models(cache, arguments.q8_head)
     if arguments.build_only:
@@ -401,7 +408,7 @@ def main():
     parser.add_argument("--q8-head", action="store_true", help="also a decoder with a q8_0 token table")
     parser.add_argument("--json", type=pathlib.Path, help="write everything measured")
     parser.add_argument("--lock", type=pathlib.Path, help="take this lock file exclusively around each timed process")
-    parser.add_argument("--cache", type=pathlib.Path, help="default: ~/.cache/pg-edge/llamacpp-VERSION")
+    parser.add_argument("--cache", type=pathlib.Path, default=CACHE, help="default: ~/.cache/pg-edge")
     parser.add_argument("--version", default=VERSION, help=f"of llama-cpp-python; {VERSION} is known to work")
     parser.add_argument("--sdist", type=pathlib.Path, help="a source distribution that is here already")
     parser.add_argument("--jobs", type=int, default=cores, help="compilers at a time")
@@ -410,7 +417,7 @@ def main():
         parser.error("--rounds and --jobs are 1 or more")
     try:
         go(arguments)
-    except (Refused, OSError, tarfile.TarError) as e:
+    except (Refused, OSError) as e:
         print(f"llamacpp.py: {e}", file=sys.stderr)
         sys.exit(2)
 
