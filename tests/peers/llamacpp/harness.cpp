@@ -6,8 +6,6 @@
 // The definitions are llama-bench's: prefill is one llama_decode of random tokens with logits of the last one only;
 // generation is single-token decodes after `depth` tokens. f16 keys and values, flash attention as llama.cpp chooses.
 // Exit codes: 0 done, 1 llama.cpp refused or computed something that is not finite, 2 bad arguments or the wrong ISA.
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -15,6 +13,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -46,10 +45,15 @@ template <class F> static Span timed(F && work) {
     return {now_ms() - ms, 1e3 * clock() / CLOCKS_PER_SEC - cpu};
 }
 
+// Not getrusage: its maximum outlives exec, so that it could be the calling script's.
 static double peak_rss_mb() {
-    rusage use;
-    getrusage(RUSAGE_SELF, &use);
-    return use.ru_maxrss / 1024.0;
+    std::ifstream status("/proc/self/status");
+    for (std::string line; std::getline(status, line);) {
+        if (line.rfind("VmHWM:", 0) == 0) {
+            return atof(line.c_str() + 6) / 1024;
+        }
+    }
+    return 0;
 }
 
 // The libraries are linked statically, so what ggml was compiled for here is what runs.
