@@ -6,12 +6,12 @@
     llamacpp.py --build-only                                                     what the others need, and stop
 
 FILE.gguf comes from `pg-quantize synthetic-224 --q4`; pg-run is target/release/pg-run. Needs: pip install gguf numpy; cmake,
-make and a C++ compiler; 6 GB of disk (--cache) and 4 GB of memory. Prints a markdown table.
+make and a C++ compiler; 7 GB of disk (--cache) and 4 GB of memory. Prints a markdown table.
 
 llama.cpp comes as the source distribution of llama-cpp-python, whose build system is not run. It is built once per
 instruction set and linked statically: with shared libraries a program can load another build's kernels without a word, and
 numbers get the wrong label. The harness besides refuses to run when ggml names another instruction set.
-Every setting of llama.cpp is measured in every round, and its best median for each part is what counts.
+Every setting of llama.cpp is measured in the first round, those near the best in all; each part's best median counts.
 """
 import argparse
 import contextlib
@@ -43,12 +43,25 @@ COMMON = """
 """.split()
 # AMX stays off: ggml's AMX matrix product crashes on some machines that offer it.
 BUILDS = {
-    "avx2": dict(options=[], needs=["avx2", "fma", "f16c", "bmi2"]),
+    "avx2": dict(options=[], needs=["avx2", "fma", "f16c", "bmi2"], ours="avx2"),
     "avx512vnni": dict(
         options=["GGML_AVX512=ON", "GGML_AVX512_VNNI=ON"],
         needs=["avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"],
+        ours="avx2",  # the best table that pg-run has there
     ),
 }
+# What is compared: figure -> (what to call it, part, the peer's figure, its better end, what the settings that take part
+# have in their names).
+# Our files of 4 bits have a token table of 8; llama.cpp's usual ones have 4 there too and read less for each token.
+Q8_HEAD = "q4_0, head q8_0"
+FIGURES = {
+    "vision_ms": ("picture of 224 px, ms", "vision", "ms", min, ""),
+    "prefill_tok_s": (f"prefill of {PREFILL}, tokens/s", "decoder", "prefill_tok_s", max, ""),
+    "decode_tok_s": (f"decode at depth {DEPTH}, tokens/s", "decoder", "decode_tok_s", max, ""),
+    "decode_same_head_tok_s": ("decode, both with a token table of 8 bits", "decoder", "decode_tok_s", max, Q8_HEAD),
+}
+# Between two runs of the same thing differences up to a tenth are seen.
+NEAR = 1.15
 
 
 class Refused(Exception):
@@ -126,7 +139,7 @@ def build(cache, isa, jobs):
     return harness
 
 
-def models(cache, q8_head):
+def models(cache):
     """Random model files, written once: label -> (part, path)."""
     sys.path.insert(0, str(HERE / "llamacpp"))
     import models as random_models
@@ -144,9 +157,7 @@ def models(cache, q8_head):
             write(path, *how)
 
     one("decoder", "q4_0", "decoder-q4_0.gguf", random_models.write_decoder)
-    if q8_head:
-        kind = random_models.Type.Q8_0
-        one("decoder", "q4_0, head q8_0", "decoder-q4_0-q8_0.gguf", random_models.write_decoder, kind)
+    one("decoder", Q8_HEAD, "decoder-q4_0-q8_0.gguf", random_models.write_decoder, random_models.Type.Q8_0)
     for label, (kind, ffn) in random_models.VISION_VARIANTS.items():
         name = f"vision-{kind.name.lower()}-{ffn}.gguf"
         one("vision", label, name, random_models.write_vision, kind, ffn)
@@ -178,30 +189,39 @@ def run_json(command, lock, env=None):
         raise Refused(f"{shlex.join(map(str, command))} printed no JSON: {done.stdout[:200]!r}") from None
 
 
-def measure_peer(harness, isa, threads, files, lock):
-    """One run of every setting: (part, setting) -> figures."""
-    how = ["--isa", isa, "--threads", threads]
+def peer_settings(files):
+    """(part, setting) -> arguments of the harness."""
     out = {}
     for label, (part, path) in files.items():
         if part == "vision":
-            out[part, label] = run_json([harness, part, path, *how, "--rounds", 1], lock)
+            out[part, label] = [part, path, "--rounds", 1]
             continue
-        for repack in [1, 0]:
-            more = ["--repack", repack, "--prefill", PREFILL, "--depth", DEPTH]
-            name = label + (", repacked" if repack else ", not repacked")
-            out[part, name] = run_json([harness, part, path, *how, *more], lock)
+        for name, repack in {"repacked": 1, "not repacked": 0}.items():
+            how = [part, path, "--prefill", PREFILL, "--depth", DEPTH, "--repack", repack]
+            out[part, f"{label}, {name}"] = how
     return out
 
 
-def measure_us(program, model, isa, threads, lock):
-    command = [program, "bench", "-m", model, "--json", "--threads", threads]
-    command += ["--prefill", PREFILL, "--depth", DEPTH, "--rounds", 1]
-    found = run_json(command, lock, {"PG_ISA": isa})
-    if found["isa"] != isa or found["threads"] != threads:
-        raise Refused(f"pg-run ran {found['isa']} with {found['threads']} threads, asked for {isa} with {threads}")
+def worth_repeating(first):
+    """The settings that may still be the best in something after one round."""
+    out = set()
+    for _, part, figure, pick, word in FIGURES.values():
+        values = {key: run[figure] for key, run in first.items() if key[0] == part and word in key[1]}
+        best = pick(values.values())
+        out |= {key for key, value in values.items() if max(value / best, best / value) < NEAR}
+    return out
+
+
+def measure_us(arguments, build, threads):
+    command = [arguments.pg_run, "bench", "-m", arguments.ours, "--json", "--threads", threads]
+    command += ["--prefill", PREFILL, "--depth", DEPTH, "--rounds", 1, *shlex.split(arguments.pg_run_options)]
+    found = run_json(command, arguments.lock, {"PG_ISA": build["ours"]})
+    if found["isa"] != build["ours"] or found["threads"] != threads:
+        raise Refused(f"pg-run ran {found['isa']} with {found['threads']} threads, asked for {build['ours']} with {threads}")
     if found["prefill"]["tokens"] != PREFILL:
         raise Refused(f"pg-run's prefill has {found['prefill']['tokens']} tokens, the peer's {PREFILL}")
     return dict(
+        isa=found["isa"],
         vision_ms=found["vision"]["ms"],
         prefill_tok_s=found["prefill"]["tok_s"],
         decode_tok_s=found["decode"]["tok_s"],
@@ -214,38 +234,41 @@ def series(values):
     return dict(median=round(statistics.median(values), 3), all=values)
 
 
-def collect(rounds):
+def collect(runs):
     """[{figure: value}] -> {figure: series}"""
-    return {key: series([r[key] for r in rounds]) for key, value in rounds[0].items() if not isinstance(value, str)}
-
-
-def best(settings, figure, pick):
-    name = pick(settings, key=lambda s: settings[s][figure]["median"])
-    return dict(setting=name, value=settings[name][figure]["median"], all=settings[name][figure]["all"])
+    numbers = [key for key, value in runs[0].items() if isinstance(value, (int, float))]
+    return {key: series([r[key] for r in runs]) for key in numbers}
 
 
 def summarize(peer_rounds, our_rounds, threads):
     peer = {"decoder": {}, "vision": {}}
     for part, setting in peer_rounds[0]:
-        peer[part][setting] = collect([r[part, setting] for r in peer_rounds])
-    chosen = dict(
-        vision_ms=best(peer["vision"], "ms", min),
-        prefill_tok_s=best(peer["decoder"], "prefill_tok_s", max),
-        decode_tok_s=best(peer["decoder"], "decode_tok_s", max),
-    )
-    quiet = min(
-        v for s in [*peer["decoder"].values(), *peer["vision"].values()]
-        for key, figure in s.items() if key.endswith("cores") for v in figure["all"]
-    )
-    out = dict(system=next(iter(peer_rounds[0].values()))["system"], peer=peer, best=chosen, least_share_of_cores=round(quiet / threads, 2))
+        peer[part][setting] = collect([r[part, setting] for r in peer_rounds if (part, setting) in r])
+    best = {}
+    for name, (_, part, figure, pick, word) in FIGURES.items():
+        # One lucky value of a setting that was given up is no median.
+        found = {
+            setting: s[figure] for setting, s in peer[part].items()
+            if word in setting and len(s[figure]["all"]) == len(peer_rounds)
+        }
+        setting = pick(found, key=lambda s: found[s]["median"])
+        best[name] = dict(setting=setting, **found[setting])
+    figures = [x for settings in peer.values() for s in settings.values() for x in s.items()]
+    cores = [v for key, x in figures if key.endswith("cores") for v in x["all"]]
+    system = next(iter(peer_rounds[0].values()))["system"]
+    out = dict(system=system, peer=peer, best=best, least_share_of_cores=round(min(cores) / threads, 2))
     if our_rounds:
         ours = collect(our_rounds)
-        out |= dict(ours=ours, ratio={
-            "vision_ms": round(chosen["vision_ms"]["value"] / ours["vision_ms"]["median"], 2),
-            "prefill_tok_s": round(ours["prefill_tok_s"]["median"] / chosen["prefill_tok_s"]["value"], 2),
-            "decode_tok_s": round(ours["decode_tok_s"]["median"] / chosen["decode_tok_s"]["value"], 2),
-        })
+        ratio = {}
+        for name, (_, _, _, pick, _) in FIGURES.items():
+            us, them = ours[our_figure(name)]["median"], best[name]["median"]
+            ratio[name] = round(us / them if pick is max else them / us, 3)
+        out |= dict(ours=ours, our_isa=our_rounds[0]["isa"], ratio=ratio)
     return out
+
+
+def our_figure(name):
+    return name.replace("_same_head", "")
 
 
 # Telling
@@ -266,39 +289,50 @@ def cpu_info():
 
 
 def cell(figure):
-    low, high = min(figure["all"]), max(figure["all"])
-    return f"{figure.get('median', figure.get('value')):.4g} ({low:.4g}-{high:.4g})"
+    return f"{figure['median']:.4g} ({min(figure['all']):.4g}-{max(figure['all']):.4g})"
+
+
+def row(*cells):
+    return f"| {' | '.join(cells)} |"
 
 
 def table(report):
+    machine = report["machine"]
     lines = [
-        f"{report['machine']['cpu']}, {report['machine']['cores']} cores, {report['date']}; medians of {report['rounds']} rounds (least-most)",
+        f"{machine['cpu']}, {machine['cores']} cores, {report['date']}; medians of {report['rounds']} rounds (least-most)",
         "; ".join(f"{name} {version}" for name, version in report["versions"].items()),
         f"`{report['command']}`",
         "",
-        "| instructions, threads | part | llama.cpp | its best setting | pg-run | pg-run is times as fast |",
-        "| --- | --- | --- | --- | --- | --- |",
+        row("instructions, threads", "part", "llama.cpp", "its best setting", "pg-run", "pg-run is times as fast"),
+        row(*["---"] * 6),
     ]
-    rows = {
-        "vision_ms": "picture of 224 px, ms",
-        "prefill_tok_s": f"prefill of {PREFILL}, tokens/s",
-        "decode_tok_s": f"decode at depth {DEPTH}, tokens/s",
-    }
     for run in report["runs"]:
-        for key, text in rows.items():
-            ours = [cell(run["ours"][key]), f"{run['ratio'][key]:.2f}"] if "ours" in run else ["-", "-"]
-            chosen = run["best"][key]
-            lines.append(" | ".join([f"| {run['isa']}, {run['threads']}", text, cell(chosen), chosen["setting"], *ours]) + " |")
-    lines += ["", "All settings of llama.cpp:", "", "| instructions, threads | setting | figures | peak MB |", "| --- | --- | --- | --- |"]
+        for name, (text, *_) in FIGURES.items():
+            best, ours = run["best"][name], ["-", "-"]
+            if "ours" in run:
+                other = "" if run["our_isa"] == run["isa"] else f", {run['our_isa']}"
+                ours = [cell(run["ours"][our_figure(name)]) + other, f"{run['ratio'][name]:.2f}"]
+            lines.append(row(f"{run['isa']}, {run['threads']}", text, cell(best), best["setting"], *ours))
+    lines += ["", "All settings of llama.cpp, those far behind in the first round only once:", ""]
+    lines += [row("instructions, threads", "setting", "figures", "load ms", "peak MB"), row(*["---"] * 5)]
     for run in report["runs"]:
+        where = f"{run['isa']}, {run['threads']}"
         for setting, s in run["peer"]["decoder"].items():
             figures = f"prefill {cell(s['prefill_tok_s'])}, decode {cell(s['decode_tok_s'])} tokens/s"
-            lines.append(f"| {run['isa']}, {run['threads']} | decoder {setting} | {figures} | {s['peak_rss_mb']['median']:.0f} |")
+            lines.append(row(where, f"decoder {setting}", figures, *footprint(s)))
         for setting, s in run["peer"]["vision"].items():
-            lines.append(f"| {run['isa']}, {run['threads']} | vision {setting} | {cell(s['ms'])} ms | {s['peak_rss_mb']['median']:.0f} |")
+            lines.append(row(where, f"vision {setting}", f"{cell(s['ms'])} ms", *footprint(s)))
+        if "ours" in run:
+            lines.append(row(where, "pg-run, everything", "", *footprint(run["ours"])))
+    for run in report["runs"]:
         if run["least_share_of_cores"] < 0.9:
-            lines += ["", f"Not a quiet machine: in one run llama.cpp had {run['least_share_of_cores']:.0%} of its {run['threads']} cores."]
+            share = f"{run['least_share_of_cores']:.0%} of {run['threads']} cores"
+            lines += ["", f"Not a quiet machine: in one run with {run['isa']} llama.cpp had {share}."]
     return "\n".join(lines)
+
+
+def footprint(figures):
+    return [f"{figures[key]['median']:.0f}" if key in figures else "-" for key in ["load_ms", "peak_rss_mb"]]
 
 
 def wanted_isas(arguments, flags):
@@ -335,21 +369,27 @@ def counts(text):
     return [int(v) for v in values]
 
 
+def measure_one(arguments, isa, harness, threads, settings):
+    peer_rounds, our_rounds = [], []
+    for i in range(arguments.rounds):
+        note(f"{isa}, {threads} threads, round {i + 1} of {arguments.rounds}: {len(settings)} settings of llama.cpp")
+        how = ["--isa", isa, "--threads", threads]
+        peer_rounds.append({key: run_json([harness, *more, *how], arguments.lock) for key, more in settings.items()})
+        if not arguments.peer_only:
+            our_rounds.append(measure_us(arguments, BUILDS[isa], threads))
+        if i == 0:
+            kept = worth_repeating(peer_rounds[0])
+            settings = {key: more for key, more in settings.items() if key in kept}
+    return dict(isa=isa, threads=threads, **summarize(peer_rounds, our_rounds, threads))
+
+
 def measure(arguments, isas, harnesses, files, cpu):
-    program = arguments.pg_run
-    runs = []
-    for isa in isas:
-        for threads in arguments.threads:
-            peer_rounds, our_rounds = [], []
-            for i in range(arguments.rounds):
-                note(f"{isa}, {threads} threads, round {i + 1} of {arguments.rounds}")
-                peer_rounds.append(measure_peer(harnesses[isa], isa, threads, files, arguments.lock))
-                if not arguments.peer_only:
-                    our_rounds.append(measure_us(program, arguments.ours, isa, threads, arguments.lock))
-            runs.append(dict(isa=isa, threads=threads, **summarize(peer_rounds, our_rounds, threads)))
+    settings = peer_settings(files)
+    runs = [measure_one(arguments, isa, harnesses[isa], n, settings) for isa in isas for n in arguments.threads]
     versions = {"llama-cpp-python": arguments.version, "compiler": first_line(["c++", "--version"])}
     if not arguments.peer_only:
-        versions |= {"pg-run": first_line([program, "--version"]), "commit": first_line(["git", "-C", ROOT, "describe", "--always", "--dirty"])}
+        versions["pg-run"] = first_line([arguments.pg_run, "--version"]).removeprefix("pg-run ")
+        versions["commit"] = first_line(["git", "-C", ROOT, "describe", "--always", "--dirty"])
     return dict(
         v=1,
         date=datetime.date.today().isoformat(),
@@ -384,7 +424,7 @@ def go(arguments):
         except tarfile.TarError as e:
             raise Refused(f"{archive}: {e}") from None
     harnesses = {isa: build(cache, isa, arguments.jobs) for isa in to_build}
-    files = models(cache, arguments.q8_head)
+    files = models(cache)
     if arguments.build_only:
         print("\n".join(f"{isa}: {path}" for isa, path in harnesses.items()))
         return
@@ -399,13 +439,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ours", type=pathlib.Path, help="our model file (pg-quantize synthetic-224 --q4 -o FILE)")
     parser.add_argument("--pg-run", type=pathlib.Path, default=ROOT / "target" / "release" / "pg-run")
+    parser.add_argument("--pg-run-options", default="", help="more options for pg-run bench, as one argument")
     parser.add_argument("--peer-only", action="store_true", help="measure llama.cpp alone")
     parser.add_argument("--build-only", action="store_true", help="build and write models, measure nothing")
     parser.add_argument("--build-all", action="store_true", help="also build what this processor cannot run")
     parser.add_argument("--isa", help=f"comma-separated, of {', '.join(BUILDS)}; default: all that this processor has")
     parser.add_argument("--threads", type=counts, default=[cores], help="comma-separated; default: all cores")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--q8-head", action="store_true", help="also a decoder with a q8_0 token table")
     parser.add_argument("--json", type=pathlib.Path, help="write everything measured")
     parser.add_argument("--lock", type=pathlib.Path, help="take this lock file exclusively around each timed process")
     parser.add_argument("--cache", type=pathlib.Path, default=CACHE, help="default: ~/.cache/pg-edge")

@@ -164,14 +164,15 @@ static void vision(const char * file, int threads, int rounds) {
     // The first pass touches memory for the first time.
     std::sort(passes.begin() + 1, passes.end(), [](const Span & a, const Span & b) { return a.ms < b.ms; });
     const Span pass = passes[1 + rounds / 2];
-    printf("{\"load_ms\":%.1f,\"ms\":%.1f,\"cores\":%.2f,\"tokens\":%d,\"width\":%d,\"peak_rss_mb\":%.0f,\"system\":\"%s\"}\n",
+    printf("{\"load_ms\":%.1f,\"ms\":%.1f,\"cores\":%.2f,\"tokens\":%d,\"width\":%d,"
+           "\"peak_rss_mb\":%.0f,\"system\":\"%s\"}\n",
         load.ms, pass.ms, pass.cores(), clip_n_output_tokens(ctx, &image), clip_n_mmproj_embd(ctx), peak_rss_mb(),
         llama_print_system_info());
 }
 
 int main(int argc, char ** argv) {
     if (argc < 3 || argc % 2 == 0) {
-        fail(2, "usage: harness decoder|vision FILE --isa ISA --threads N [--repack 0|1] [--prefill N] [--depth N] [--generate N] [--rounds N]");
+        fail(2, "usage: harness decoder|vision FILE --isa ISA --threads N [options, see the source]");
     }
     std::string isa;
     int threads = 1, repack = 1, prefill = 256, depth = 300, generate = 32, rounds = 3;
@@ -187,7 +188,9 @@ int main(int argc, char ** argv) {
             *number = atoi(argv[i + 1]);
         }
     }
-    if (threads < 1 || prefill < 1 || prefill > 512 || depth < 1 || depth > 512 || generate < 1 || generate > 256 || rounds < 1) {
+    const auto within = [](int n, int most) { return 1 <= n && n <= most; };
+    const bool tokens_fit = within(prefill, 512) && within(depth, 512) && within(generate, 256);
+    if (!tokens_fit || !within(threads, 512) || !within(rounds, 99)) {
         fail(2, "a number is out of range");
     }
     llama_log_set(log_problems, nullptr);
