@@ -389,7 +389,8 @@ def measure(arguments, isas, harnesses, files, cpu):
     versions = {"llama-cpp-python": arguments.version, "compiler": first_line(["c++", "--version"])}
     if not arguments.peer_only:
         versions["pg-run"] = first_line([arguments.pg_run, "--version"]).removeprefix("pg-run ")
-        versions["commit"] = first_line(["git", "-C", ROOT, "describe", "--always", "--dirty"])
+        if arguments.pg_run.resolve().is_relative_to(ROOT):
+            versions["commit"] = first_line(["git", "-C", ROOT, "describe", "--always", "--dirty"])
     return dict(
         v=1,
         date=datetime.date.today().isoformat(),
