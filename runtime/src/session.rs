@@ -5,6 +5,7 @@ use crate::error::{Error, InputError, SetupError};
 use crate::imaging::{Frame, Preprocess, Scratch};
 use crate::kernels::Kernels;
 use crate::memory::{Block, Carver, Plan, Region};
+use crate::model::names::Part;
 use crate::model::{Model, Weights};
 use crate::ops::{Activations, Exec, Worker, WorkerSizes};
 use crate::output::{Collector, Dropped, Object};
@@ -461,12 +462,21 @@ fn carve(
     let buffers = Buffers {
         resize_ints: carver.region("image.ints", resize.ints),
         resize_bytes: carver.region("image.bytes", resize.bytes),
-        vision: VisionBuffers::carve(carver, &config.vision),
-        decoder: DecoderState::carve(carver, &config.text, DecoderSizes { n_prefix, n_positions, kv }),
+        vision: VisionBuffers::carve(carver, &config.vision, model.kinds(Part::Vision)),
+        decoder: DecoderState::carve(
+            carver,
+            &config.text,
+            DecoderSizes { n_prefix, n_positions, kinds: model.kinds(Part::Decoder), kv },
+        ),
         activations: Activations::carve(carver, values),
     };
-    let d_head = config.vision.d_head().max(config.text.d_head);
-    let sizes = WorkerSizes { n_keys: n_positions, d_head, k_float };
+    let d_heads = [config.vision.d_head(), config.text.d_head];
+    let sizes = WorkerSizes {
+        n_rows: n_prefix.max(config.vision.n_patches()),
+        n_keys: n_positions,
+        d_heads,
+        k_float,
+    };
     let workers = (0..options.threads).map(|_| Worker::carve(carver, kernels, sizes)).collect();
     (buffers, workers)
 }

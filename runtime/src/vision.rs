@@ -6,7 +6,9 @@
 use crate::kernels::{KvRows, KvSlice};
 use crate::memory::{Carver, Region};
 use crate::model::{LayerNorm, VisionConfig, VisionLayer, VisionWeights};
-use crate::ops::{Activations, Exec, Heads, MLP_CHUNK, attention, linear};
+use crate::ops::{
+    Activations, Exec, Heads, Hidden, HiddenWeights, Kinds, attention, hidden, linear, linear_add,
+};
 use crate::probe::{Probe, Tap};
 
 /// Every array between two steps.
@@ -22,13 +24,12 @@ pub struct VisionBuffers {
     qkv: [Region<f32>; 3],
     /// `[n, d_model]`: attention's result, or what is added to the residual stream.
     branch: Region<f32>,
-    /// `[MLP_CHUNK, d_ff]`
-    hidden: Region<f32>,
+    hidden: Hidden,
 }
 
 impl VisionBuffers {
-    /// Takes the arrays from `carver`.
-    pub fn carve(carver: &mut Carver, c: &VisionConfig) -> Self {
+    /// Takes the arrays from `carver`, for matrices of these kinds.
+    pub fn carve(carver: &mut Carver, c: &VisionConfig, kinds: Kinds) -> Self {
         let n = c.n_patches();
         let mut stream = |name| carver.region(name, n * c.d_model);
         let x = stream("vision.residual");
@@ -41,7 +42,7 @@ impl VisionBuffers {
             normed,
             qkv,
             branch,
-            hidden: carver.region("vision.hidden", n.min(MLP_CHUNK) * c.d_ff),
+            hidden: Hidden::carve(carver, "vision.hidden", n, c.d_ff, kinds),
         }
     }
 
@@ -49,7 +50,7 @@ impl VisionBuffers {
     pub fn activation_values(c: &VisionConfig) -> usize {
         let n = c.n_patches();
         let room = Activations::values;
-        room(n, c.patch_values()).max(room(n, c.d_model)).max(room(n.min(MLP_CHUNK), c.d_ff))
+        room(n, c.patch_values()).max(room(n, c.d_model))
     }
 }
 
@@ -98,8 +99,7 @@ fn attend(
     };
     attention(exec, &heads, q, kv, &mut [], &mut b.normed);
     let input = acts.input(exec, &b.normed, &[&w.out]);
-    linear(exec, &w.out, &input, &mut b.branch);
-    exec.add(&mut b.x, &b.branch, d);
+    linear_add(exec, &w.out, &input, &mut b.branch, &mut b.x);
 }
 
 /// `x += down(gelu(up(norm2(x))))`
@@ -112,15 +112,12 @@ fn mlp(
 ) {
     let d = c.d_model;
     layer_norm(c, &w.norm2, &b.x, &mut b.normed, exec);
-    for (normed, branch) in b.normed.chunks(MLP_CHUNK * d).zip(b.branch.chunks_mut(MLP_CHUNK * d)) {
-        let hidden = &mut b.hidden[..normed.len() / d * c.d_ff];
-        let input = acts.input(exec, normed, &[&w.up]);
-        linear(exec, &w.up, &input, hidden);
-        exec.rows(hidden, c.d_ff, |kernels, _, row| kernels.gelu(row));
-        let input = acts.input(exec, hidden, &[&w.down]);
-        linear(exec, &w.down, &input, branch);
+    for part in hidden::chunks(c.n_patches()) {
+        let part = part.start * d..part.end * d;
+        let input = acts.input(exec, &b.normed[part.clone()], &[&w.up]);
+        let layer = b.hidden.fill(exec, HiddenWeights { gate: &w.up, up: None }, &input, &w.down);
+        linear_add(exec, &w.down, &layer, &mut b.branch[part.clone()], &mut b.x[part]);
     }
-    exec.add(&mut b.x, &b.branch, d);
 }
 
 fn layer_norm(c: &VisionConfig, w: &LayerNorm<'_>, x: &[f32], out: &mut [f32], exec: &mut Exec) {

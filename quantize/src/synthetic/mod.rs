@@ -154,16 +154,17 @@ fn write_tensor(
     let k = spec.dims[0];
     // A product of a normed row with k weights of this size has the size of one value of the row.
     let rms = if role.usage == Usage::Matrix { 1.0 / (k as f32).sqrt() } else { SMALL };
-    // Eight at least: formats may store rows in groups.
-    let rows_at_once = (CHUNK_BYTES / spec.row_bytes()).next_multiple_of(8).max(8);
-    let mut buffer = vec![0; rows_at_once.min(spec.rows()) * spec.row_bytes()];
+    let group = spec.format.group_rows();
+    let rows_at_once = (CHUNK_BYTES / spec.group_bytes()).max(1) * group;
+    let bytes_of = |rows| spec.format.matrix_bytes(spec.dims[0], rows);
+    let mut buffer = vec![0; bytes_of(rows_at_once.min(spec.rows()))];
     for first in (0..spec.rows()).step_by(rows_at_once) {
         let rows = rows_at_once.min(spec.rows() - first);
-        let bytes = &mut buffer[..rows * spec.row_bytes()];
+        let bytes = &mut buffer[..bytes_of(rows)];
         if is_norm(role) {
             bytes.as_chunks_mut::<4>().0.fill(1f32.to_le_bytes());
         } else {
-            fill::rows(spec.format, k, rms, bytes, random);
+            fill::rows(spec.format, k, rows, rms, bytes, random);
         }
         sink(bytes)?;
     }

@@ -10,10 +10,13 @@ pub use kv_cache::{KvCache, KvPrecision};
 
 use crate::memory::{Carver, Region};
 use crate::model::{DecoderLayer, DecoderWeights, TextConfig};
-use crate::ops::{Activations, Exec, Heads, MLP_CHUNK, Rope, attention, linear};
+use crate::ops::{
+    Activations, Exec, Heads, Hidden, HiddenWeights, Kinds, Rope, attention, hidden, linear, linear_add,
+};
 use crate::prefix::embed;
 use crate::probe::{Probe, Tap};
 use crate::tokenizer::TokenId;
+use core::ops::Range;
 
 /// Everything that changes during a run.
 #[derive(Debug)]
@@ -34,10 +37,7 @@ pub struct DecoderState {
     attention_parts: Region<f32>,
     /// `[n, d_model]`: what is added to the residual stream.
     branch: Region<f32>,
-    /// `[MLP_CHUNK, d_ff]`
-    gate: Region<f32>,
-    /// `[MLP_CHUNK, d_ff]`
-    up: Region<f32>,
+    hidden: Hidden,
     /// `[n_vocab]`
     logits: Region<f32>,
     cache: KvCache,
@@ -53,6 +53,8 @@ pub struct DecoderSizes {
     pub n_prefix: usize,
     /// Longest prefix and answer together.
     pub n_positions: usize,
+    /// What the matrices are.
+    pub kinds: Kinds,
     /// How the cache is kept.
     pub kv: KvPrecision,
 }
@@ -62,7 +64,6 @@ impl DecoderState {
     pub fn carve(carver: &mut Carver, c: &TextConfig, sizes: DecoderSizes) -> Self {
         let n = sizes.n_prefix;
         let (d_q, d_kv) = (c.n_heads * c.d_head, c.n_kv_heads * c.d_head);
-        let chunk = n.min(MLP_CHUNK);
         DecoderState {
             x: carver.region("decoder.residual", n * c.d_model),
             normed: carver.region("decoder.normed", n * c.d_model),
@@ -72,8 +73,7 @@ impl DecoderState {
             attended: carver.region("decoder.attended", n * d_q),
             attention_parts: carver.region("decoder.attention_parts", attention::parts_len(&heads(c))),
             branch: carver.region("decoder.branch", n * c.d_model),
-            gate: carver.region("decoder.gate", chunk * c.d_ff),
-            up: carver.region("decoder.up", chunk * c.d_ff),
+            hidden: Hidden::carve(carver, "decoder.hidden", n, c.d_ff, sizes.kinds),
             logits: carver.region("decoder.logits", c.n_vocab),
             cache: KvCache::carve(carver, sizes.kv, c.n_layers, sizes.n_positions, d_kv),
             rope: Rope::carve(carver, sizes.n_positions, c.d_head),
@@ -89,9 +89,7 @@ impl DecoderState {
     /// Most values that any product of the decoder takes as input.
     pub fn activation_values(c: &TextConfig, n_prefix: usize) -> usize {
         let room = Activations::values;
-        room(n_prefix, c.d_model)
-            .max(room(n_prefix, c.n_heads * c.d_head))
-            .max(room(n_prefix.min(MLP_CHUNK), c.d_ff))
+        room(n_prefix, c.d_model).max(room(n_prefix, c.n_heads * c.d_head))
     }
 
     /// The scores of every token for the next position.
@@ -146,64 +144,64 @@ fn layers(
 ) {
     for (i, layer) in w.layers.iter().enumerate() {
         probe.look(Tap::Hidden(i), &s.x[..n * c.d_model], c.d_model);
-        attend(c, i, layer, s, n, exec, acts);
-        mlp(c, layer, s, n, exec, acts);
+        // After the last layer only the last position is read: of the others it needs keys and values, no more.
+        let is_last = i + 1 == w.layers.len() && !probe.wants_everything();
+        let rows = if is_last { n - 1..n } else { 0..n };
+        attend(c, i, layer, s, (n, rows.clone()), exec, acts);
+        mlp(c, layer, s, rows, exec, acts);
     }
     s.n += n;
 }
 
-/// `x += output(attention(norm(x)))`
+/// `x += output(attention(norm(x)))` for some of the `n` new rows; keys and values of all go to the cache.
 fn attend(
     c: &TextConfig,
     i: usize,
     w: &DecoderLayer<'_>,
     s: &mut DecoderState,
-    n: usize,
+    (n, rows): (usize, Range<usize>),
     exec: &mut Exec,
     acts: &mut Activations,
 ) {
-    let (d_q, d_kv) = (c.n_heads * c.d_head, c.n_kv_heads * c.d_head);
-    let (q, k, v) = (&mut s.q[..n * d_q], &mut s.k[..n * d_kv], &mut s.v[..n * d_kv]);
-    rms_norm(c, w.attn_norm, &s.x, &mut s.normed[..n * c.d_model], exec);
-    let input = acts.input(exec, &s.normed[..n * c.d_model], &[&w.q, &w.k, &w.v]);
-    linear(exec, &w.q, &input, q);
+    let (d, d_q, d_kv) = (c.d_model, c.n_heads * c.d_head, c.n_kv_heads * c.d_head);
+    let (q, k, v) = (&mut s.q[..rows.len() * d_q], &mut s.k[..n * d_kv], &mut s.v[..n * d_kv]);
+    rms_norm(c, w.attn_norm, &s.x, &mut s.normed[..n * d], exec);
+    let input = acts.input(exec, &s.normed[..n * d], &[&w.q, &w.k, &w.v]);
+    linear(exec, &w.q, &input.rows_from(rows.start), q);
     linear(exec, &w.k, &input, k);
     linear(exec, &w.v, &input, v);
-    s.rope.apply(exec, q, d_q, s.n);
+    s.rope.apply(exec, q, d_q, s.n + rows.start);
     s.rope.apply(exec, k, d_kv, s.n);
     s.cache.put(exec.kernels(), i, s.n, k, v);
 
     let (cache, seen) = (&s.cache, s.n + n);
     let kv = |h| cache.head(i, seen, h, c.d_head);
-    attention(exec, &heads(c), q, kv, &mut s.attention_parts, &mut s.attended[..n * d_q]);
-    let input = acts.input(exec, &s.attended[..n * d_q], &[&w.output]);
-    linear(exec, &w.output, &input, &mut s.branch);
-    exec.add(&mut s.x[..n * c.d_model], &s.branch, c.d_model);
+    let attended = &mut s.attended[..rows.len() * d_q];
+    attention(exec, &heads(c), q, kv, &mut s.attention_parts, attended);
+    let input = acts.input(exec, attended, &[&w.output]);
+    let (branch, x) = (&mut s.branch[..rows.len() * d], &mut s.x[rows.start * d..rows.end * d]);
+    linear_add(exec, &w.output, &input, branch, x);
 }
 
-/// `x += down(gelu(gate(norm(x))) * up(norm(x)))`
+/// `x += down(gelu(gate(norm(x))) * up(norm(x)))` for some rows.
 fn mlp(
     c: &TextConfig,
     w: &DecoderLayer<'_>,
     s: &mut DecoderState,
-    n: usize,
+    rows: Range<usize>,
     exec: &mut Exec,
     acts: &mut Activations,
 ) {
-    let (d, width) = (c.d_model, MLP_CHUNK * c.d_model);
-    rms_norm(c, w.ffn_norm, &s.x, &mut s.normed[..n * d], exec);
-    let chunks = s.normed[..n * d].chunks(width).zip(s.branch[..n * d].chunks_mut(width));
-    for (normed, branch) in chunks {
-        let n = normed.len() / d;
-        let (gate, up) = (&mut s.gate[..n * c.d_ff], &mut s.up[..n * c.d_ff]);
-        let input = acts.input(exec, normed, &[&w.gate, &w.up]);
-        linear(exec, &w.gate, &input, gate);
-        linear(exec, &w.up, &input, up);
-        exec.rows(gate, c.d_ff, |kernels, t, gate| kernels.gelu_mul(gate, &up[t * c.d_ff..][..c.d_ff]));
-        let input = acts.input(exec, gate, &[&w.down]);
-        linear(exec, &w.down, &input, branch);
+    let d = c.d_model;
+    let x = &mut s.x[rows.start * d..rows.end * d];
+    let (normed, branch) = (&mut s.normed[..x.len()], &mut s.branch[..x.len()]);
+    rms_norm(c, w.ffn_norm, x, normed, exec);
+    for part in hidden::chunks(rows.len()) {
+        let part = part.start * d..part.end * d;
+        let input = acts.input(exec, &normed[part.clone()], &[&w.gate, &w.up]);
+        let layer = s.hidden.fill(exec, HiddenWeights { gate: &w.gate, up: Some(&w.up) }, &input, &w.down);
+        linear_add(exec, &w.down, &layer, &mut branch[part.clone()], &mut x[part]);
     }
-    exec.add(&mut s.x[..n * d], &s.branch, d);
 }
 
 /// Scores of every token after the position in row `t` of `s.x`.

@@ -10,22 +10,25 @@
 //! that a query lands in.
 //!
 //! Every function is unsafe for one reason: it must be inlined into a caller that has the vector's CPU features.
+// Loops over `0..M` and `0..N`, because LLVM unrolls them into registers; of zipped iterators it makes memory.
+#![allow(clippy::needless_range_loop)]
 #![cfg_attr(not(all(feature = "std", target_arch = "x86_64")), allow(dead_code))]
 
 use super::vector::{Lane, MAX_LANES, Simd, exp};
 use super::{KvRows, Queries, TileMut};
-use core::array;
+use core::ops::Range;
 
-/// Vectors in a row of a panel. Four rows of three sums, three vectors of the panel and one broadcast value are 16
-/// registers.
+/// Vectors in a row of a panel. Four rows of two sums keep two multipliers busy with a latency of four cycles; with
+/// twelve sums, as six by two or four by three, LLVM spills one of them in every step (16 registers), which halves the
+/// speed.
 const VECTORS: usize = 2;
 /// Panels of keys in a block.
 const PANELS: usize = 6;
-/// Most rows of a tile: so many that copying a panel is little beside using it.
-const TILE_ROWS: usize = 160;
-/// Rows whose scores become probabilities together.
+/// Floats of scratch memory, if heads are not very wide: what fits a core's second cache on many small machines.
+const ROOM: usize = 64 * 1024;
+/// Rows whose scores become probabilities together; a tile is a multiple of them.
 const SOFTMAX_ROWS: usize = 16;
-const _: () = assert!(TILE_ROWS.is_multiple_of(SOFTMAX_ROWS) && SOFTMAX_ROWS.is_multiple_of(MAX_LANES));
+const _: () = assert!(SOFTMAX_ROWS.is_multiple_of(MAX_LANES));
 
 /// Columns of a panel.
 const fn panel_width<V: Simd>() -> usize {
@@ -37,23 +40,42 @@ const fn block_keys<V: Simd>() -> usize {
     PANELS * panel_width::<V>()
 }
 
-/// Floats of scratch memory that [`attend`] needs for heads of width `d`.
-pub(super) const fn room<V: Simd>(d: usize) -> usize {
-    let depth = if d > block_keys::<V>() { d } else { block_keys::<V>() };
-    let row = block_keys::<V>() + d.next_multiple_of(V::LANES) + V::LANES + 2;
-    depth * panel_width::<V>() + TILE_ROWS * row
+/// Floats of a panel of keys or values.
+fn panel_room<V: Simd>(d: usize) -> usize {
+    d.max(block_keys::<V>()) * panel_width::<V>()
 }
 
-/// The state of a tile of rows, in scratch memory.
+/// Floats that a row of a tile takes.
+fn row_room<V: Simd>(d: usize) -> usize {
+    block_keys::<V>() + 2 * d.next_multiple_of(V::LANES) + V::LANES + 2
+}
+
+/// Rows of a tile: as many as there is room for, because each makes copying a panel less beside using it.
+fn tile_rows<V: Simd>(d: usize) -> usize {
+    let rows = ROOM.saturating_sub(panel_room::<V>(d)) / row_room::<V>(d);
+    (rows / SOFTMAX_ROWS * SOFTMAX_ROWS).max(SOFTMAX_ROWS)
+}
+
+/// Floats of scratch memory that [`attend`] needs for heads of width `d`.
+pub(super) fn room<V: Simd>(d: usize) -> usize {
+    panel_room::<V>(d) + tile_rows::<V>(d) * row_room::<V>(d)
+}
+
+/// The state of a tile of rows, in scratch memory. Rows past the last query hold numbers that nobody uses.
 struct Tile<'a> {
+    /// Most rows.
+    rows: usize,
+    /// Width of a head, and the same in whole vectors.
+    d: usize,
+    width: usize,
     /// `[depth][panel_width]`
     panel: &'a mut [f32],
+    /// `[rows][width]`: queries times the scale. Copied, because rows of a whole picture lie pages apart.
+    q: &'a mut [f32],
     /// `[rows][block_keys]`: scores, then probabilities times `sum`.
     scores: &'a mut [f32],
     /// `[rows][width]`: the result so far, times `sum`.
     acc: &'a mut [f32],
-    /// Width of a head in whole vectors.
-    width: usize,
     /// `[rows][LANES]`: sums of `exp(score - max)`, a lane each.
     sum: &'a mut [f32],
     /// `[rows]`: largest score so far.
@@ -64,22 +86,26 @@ struct Tile<'a> {
 
 impl<'a> Tile<'a> {
     fn new<V: Simd>(d: usize, mut scratch: &'a mut [f32]) -> Self {
-        let mut cut = |n: usize| {
-            let (head, tail) = core::mem::take(&mut scratch).split_at_mut(n);
-            scratch = tail;
-            head
-        };
-        let width = d.next_multiple_of(V::LANES);
+        let (rows, width) = (tile_rows::<V>(d), d.next_multiple_of(V::LANES));
         Tile {
-            panel: cut(d.max(block_keys::<V>()) * panel_width::<V>()),
-            scores: cut(TILE_ROWS * block_keys::<V>()),
-            acc: cut(TILE_ROWS * width),
+            rows,
+            d,
             width,
-            sum: cut(TILE_ROWS * V::LANES),
-            max: cut(TILE_ROWS),
-            factor: cut(TILE_ROWS),
+            panel: take(&mut scratch, panel_room::<V>(d)),
+            q: take(&mut scratch, rows * width),
+            scores: take(&mut scratch, rows * block_keys::<V>()),
+            acc: take(&mut scratch, rows * width),
+            sum: take(&mut scratch, rows * V::LANES),
+            max: take(&mut scratch, rows),
+            factor: take(&mut scratch, rows),
         }
     }
+}
+
+fn take<'a>(scratch: &mut &'a mut [f32], n: usize) -> &'a mut [f32] {
+    let (head, tail) = core::mem::take(scratch).split_at_mut(n);
+    *scratch = tail;
+    head
 }
 
 /// See [`super::Kernels::attend`]. `M` rows are multiplied at a time.
@@ -92,26 +118,31 @@ pub(super) unsafe fn attend<V: Simd, T: Lane<V>, const M: usize>(
     out: &mut TileMut<'_>,
     mut totals: Option<&mut [[f32; 2]]>,
 ) {
-    
-    let d = q.d_head();
-    let mut tile = Tile::new::<V>(d, scratch);
-    let rows = q.len().div_ceil(q.len().div_ceil(TILE_ROWS).max(1)).next_multiple_of(M);
-    for first in (0..q.len()).step_by(rows.max(1)) {
+    const { assert!(SOFTMAX_ROWS.is_multiple_of(M)) };
+    let mut tile = Tile::new::<V>(q.d_head(), scratch);
+    // Tiles of nearly equal size.
+    let rows = q.len().div_ceil(q.len().div_ceil(tile.rows).max(1)).next_multiple_of(M).max(M);
+    for first in (0..q.len()).step_by(rows) {
         let n = rows.min(q.len() - first);
+        for (r, copy) in tile.q.chunks_exact_mut(tile.width).enumerate().take(n) {
+            for (copy, q) in copy.iter_mut().zip(q.row(first + r)) {
+                *copy = scale * q;
+            }
+        }
         tile.sum.fill(0.0);
         tile.max.fill(f32::NEG_INFINITY);
         for key in (0..kv.n()).step_by(block_keys::<V>()) {
             let n_keys = block_keys::<V>().min(kv.n() - key);
             // SAFETY: the caller has the vector's features.
             unsafe {
-                scores::<V, T, M>(&mut tile, q, first..first + n, kv, key, n_keys, scale);
-                softmax::<V>(&mut tile, n.next_multiple_of(M), n_keys);
+                scores::<V, T, M>(&mut tile, n, kv, key, n_keys);
+                softmax::<V>(&mut tile, n, n_keys);
                 values::<V, T, M>(&mut tile, n, kv, key, n_keys);
             }
         }
         for r in 0..n {
             let (position, head) = q.place(first + r);
-            let out = &mut out.row(position)[head * d..][..d];
+            let out = &mut out.row(position)[head * tile.d..][..tile.d];
             // SAFETY: as above; `sum` holds a vector a row.
             let sum = unsafe { V::load(&tile.sum[r * V::LANES..]).reduce_sum() };
             for (out, acc) in out.iter_mut().zip(&tile.acc[r * tile.width..]) {
@@ -124,51 +155,42 @@ pub(super) unsafe fn attend<V: Simd, T: Lane<V>, const M: usize>(
     }
 }
 
-/// `scores = scale * queries . keys` for a block of keys.
+/// `scores = queries . keys` for a block of keys.
 #[inline(always)]
 unsafe fn scores<V: Simd, T: Lane<V>, const M: usize>(
     tile: &mut Tile<'_>,
-    q: &Queries<'_>,
-    rows: core::ops::Range<usize>,
+    rows: usize,
     kv: &KvRows<'_, T>,
     key: usize,
     n_keys: usize,
-    scale: f32,
 ) {
-    let width = panel_width::<V>();
-    for column in (0..n_keys).step_by(width) {
-        let vectors = (n_keys - column).div_ceil(V::LANES).min(VECTORS);
+    for column in (0..n_keys).step_by(panel_width::<V>()) {
         // SAFETY: as for `attend`.
         unsafe {
-            pack_keys::<V, T>(kv, key + column, vectors, tile.panel);
-            for r in (0..rows.len()).step_by(M) {
-                // Past the end the last query is multiplied again, and the result not used.
-                let a: [&[f32]; M] = array::from_fn(|i| q.row((rows.start + r + i).min(rows.end - 1)));
-                let at = &mut tile.scores[r * block_keys::<V>() + column..];
-                match vectors {
-                    2 => score_rows::<V, M, 2>(a, tile.panel, scale, at),
-                    _ => score_rows::<V, M, 1>(a, tile.panel, scale, at),
-                }
+            if n_keys - column > V::LANES {
+                score_panel::<V, T, M, VECTORS>(tile, rows, kv, key, column);
+            } else {
+                score_panel::<V, T, M, 1>(tile, rows, kv, key, column);
             }
         }
     }
 }
 
 #[inline(always)]
-unsafe fn score_rows<V: Simd, const M: usize, const N: usize>(
-    a: [&[f32]; M],
-    panel: &[f32],
-    scale: f32,
-    out: &mut [f32],
+unsafe fn score_panel<V: Simd, T: Lane<V>, const M: usize, const N: usize>(
+    tile: &mut Tile<'_>,
+    rows: usize,
+    kv: &KvRows<'_, T>,
+    key: usize,
+    column: usize,
 ) {
     // SAFETY: as for `attend`; a row of scores has room for whole panels.
     unsafe {
-        let scale = V::splat(scale);
-        let acc = multiply::<V, M, N>(a, panel, [[V::splat(0.0); N]; M]);
-        for (i, acc) in acc.into_iter().enumerate() {
-            for (v, acc) in acc.into_iter().enumerate() {
-                acc.mul(scale).store(&mut out[i * block_keys::<V>() + v * V::LANES..]);
-            }
+        pack_keys::<V, T, N>(kv, key + column, tile.panel);
+        for r in (0..rows).step_by(M) {
+            let q = rows_of::<M>(tile.q, tile.width, r, tile.d);
+            let acc = multiply::<V, M, N>(q, tile.panel, [[V::splat(0.0); N]; M]);
+            store_rows(acc, &mut tile.scores[r * block_keys::<V>() + column..], block_keys::<V>());
         }
     }
 }
@@ -225,46 +247,66 @@ unsafe fn values<V: Simd, T: Lane<V>, const M: usize>(
     n_keys: usize,
 ) {
     for column in (0..tile.width).step_by(panel_width::<V>()) {
-        let vectors = ((tile.width - column) / V::LANES).min(VECTORS);
         // SAFETY: as for `attend`.
         unsafe {
-            pack_values::<V, T>(kv, key, n_keys, column, vectors, tile.panel);
-            for r in (0..rows).step_by(M) {
-                match vectors {
-                    2 => value_rows::<V, M, 2>(tile, r, n_keys, column, key == 0),
-                    _ => value_rows::<V, M, 1>(tile, r, n_keys, column, key == 0),
-                }
+            if tile.width - column > V::LANES {
+                value_panel::<V, T, M, VECTORS>(tile, rows, kv, key..key + n_keys, column);
+            } else {
+                value_panel::<V, T, M, 1>(tile, rows, kv, key..key + n_keys, column);
             }
         }
     }
 }
 
 #[inline(always)]
-unsafe fn value_rows<V: Simd, const M: usize, const N: usize>(
+unsafe fn value_panel<V: Simd, T: Lane<V>, const M: usize, const N: usize>(
     tile: &mut Tile<'_>,
-    r: usize,
-    n_keys: usize,
+    rows: usize,
+    kv: &KvRows<'_, T>,
+    keys: Range<usize>,
     column: usize,
-    first: bool,
 ) {
     // SAFETY: as for `attend`; a row of `acc` is whole vectors, and `column` begins one of them.
     unsafe {
-        let a: [&[f32]; M] = array::from_fn(|i| &tile.scores[(r + i) * block_keys::<V>()..][..n_keys]);
-        let mut acc = [[V::splat(0.0); N]; M];
-        // Not by a factor of zero: before the first block `acc` holds another tile's numbers, perhaps not finite.
-        if !first {
-            for (i, acc) in acc.iter_mut().enumerate() {
-                let factor = V::splat(tile.factor[r + i]);
-                for (v, acc) in acc.iter_mut().enumerate() {
-                    *acc = V::load(&tile.acc[(r + i) * tile.width + column + v * V::LANES..]).mul(factor);
+        pack_values::<V, T, N>(kv, keys.clone(), column, tile.panel);
+        for r in (0..rows).step_by(M) {
+            let at = &mut tile.acc[r * tile.width + column..];
+            let mut acc = [[V::splat(0.0); N]; M];
+            // Not by a factor of zero: before the first block `acc` holds another tile's numbers, perhaps not finite.
+            if keys.start > 0 {
+                for i in 0..M {
+                    let factor = V::splat(tile.factor[r + i]);
+                    for v in 0..N {
+                        acc[i][v] = V::load(&at[i * tile.width + v * V::LANES..]).mul(factor);
+                    }
                 }
             }
+            let p = rows_of::<M>(tile.scores, block_keys::<V>(), r, keys.len());
+            store_rows(multiply::<V, M, N>(p, tile.panel, acc), at, tile.width);
         }
-        let acc = multiply::<V, M, N>(a, tile.panel, acc);
-        for (i, acc) in acc.into_iter().enumerate() {
-            for (v, acc) in acc.into_iter().enumerate() {
-                acc.store(&mut tile.acc[(r + i) * tile.width + column + v * V::LANES..]);
-            }
+    }
+}
+
+/// The first `n` values of `M` rows.
+#[inline(always)]
+fn rows_of<const M: usize>(x: &[f32], stride: usize, first: usize, n: usize) -> [&[f32]; M] {
+    let mut rows: [&[f32]; M] = [&[]; M];
+    for (i, row) in rows.iter_mut().enumerate() {
+        *row = &x[(first + i) * stride..][..n];
+    }
+    rows
+}
+
+#[inline(always)]
+unsafe fn store_rows<V: Simd, const M: usize, const N: usize>(
+    acc: [[V; N]; M],
+    out: &mut [f32],
+    stride: usize,
+) {
+    for i in 0..M {
+        for v in 0..N {
+            // SAFETY: as for `attend`; the caller's rows have room for whole vectors.
+            unsafe { acc[i][v].store(&mut out[i * stride + v * V::LANES..]) }
         }
     }
 }
@@ -299,48 +341,69 @@ unsafe fn multiply<V: Simd, const M: usize, const N: usize>(
 
 /// The keys from `first` on as columns: `panel[i][c] = key(first + c)[i]`. Past the end the last key is repeated.
 #[inline(always)]
-unsafe fn pack_keys<V: Simd, T: Lane<V>>(
+unsafe fn pack_keys<V: Simd, T: Lane<V>, const N: usize>(
     kv: &KvRows<'_, T>,
     first: usize,
-    vectors: usize,
     panel: &mut [f32],
 ) {
-    let width = vectors * V::LANES;
+    let width = N * V::LANES;
     for column in (0..width).step_by(V::LANES) {
-        let keys: [&[T]; MAX_LANES] = array::from_fn(|i| kv.key((first + column + i).min(kv.n() - 1)));
+        let mut keys: [&[T]; MAX_LANES] = [&[]; MAX_LANES];
+        for i in 0..V::LANES {
+            keys[i] = kv.key((first + column + i).min(kv.n() - 1));
+        }
         let d = keys[0].len();
         for at in (0..d).step_by(V::LANES) {
             // SAFETY: as for `attend`.
             unsafe {
                 let mut square = [V::splat(0.0); MAX_LANES];
-                for (v, key) in square.iter_mut().zip(keys).take(V::LANES) {
-                    *v = load_part::<V, T>(&key[at..]);
-                }
-                V::transpose(&mut square);
-                for (i, v) in square.into_iter().enumerate().take(V::LANES.min(d - at)) {
-                    v.store(&mut panel[(at + i) * width + column..]);
+                let n = V::LANES.min(d - at);
+                if n == V::LANES {
+                    for i in 0..V::LANES {
+                        square[i] = T::load(&keys[i][at..at + V::LANES]);
+                    }
+                    V::transpose(&mut square);
+                    let out = &mut panel[at * width..(at + V::LANES) * width];
+                    for i in 0..V::LANES {
+                        square[i].store(&mut out[i * width + column..]);
+                    }
+                } else {
+                    for i in 0..V::LANES {
+                        square[i] = load_part::<V, T>(&keys[i][at..]);
+                    }
+                    V::transpose(&mut square);
+                    for i in 0..n {
+                        square[i].store(&mut panel[(at + i) * width + column..]);
+                    }
                 }
             }
         }
     }
 }
 
-/// Some columns of values: `panel[j][c] = value(first + j)[column + c]`. Past the end are numbers that nobody uses.
+/// Some columns of values: `panel[j][c] = value(keys.start + j)[column + c]`. Past a head's end are numbers that
+/// nobody uses.
 #[inline(always)]
-unsafe fn pack_values<V: Simd, T: Lane<V>>(
+unsafe fn pack_values<V: Simd, T: Lane<V>, const N: usize>(
     kv: &KvRows<'_, T>,
-    first: usize,
-    n: usize,
+    keys: Range<usize>,
     column: usize,
-    vectors: usize,
     panel: &mut [f32],
 ) {
-    let width = vectors * V::LANES;
-    for (j, out) in panel[..n * width].chunks_exact_mut(width).enumerate() {
-        let value = &kv.value(first + j)[column..];
-        for (v, out) in out.chunks_exact_mut(V::LANES).enumerate() {
-            // SAFETY: as for `attend`; a chunk is a vector.
-            unsafe { load_part::<V, T>(&value[v * V::LANES..]).store(out) }
+    let width = N * V::LANES;
+    for (j, out) in keys.clone().zip(panel[..keys.len() * width].chunks_exact_mut(width)) {
+        let value = &kv.value(j)[column..];
+        // SAFETY: as for `attend`; `out` is `N` vectors.
+        unsafe {
+            if value.len() >= width {
+                for v in 0..N {
+                    T::load(&value[v * V::LANES..]).store(&mut out[v * V::LANES..]);
+                }
+            } else {
+                for v in 0..N {
+                    load_part::<V, T>(&value[v * V::LANES..]).store(&mut out[v * V::LANES..]);
+                }
+            }
         }
     }
 }

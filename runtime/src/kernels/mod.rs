@@ -26,7 +26,8 @@ mod vector;
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 mod x86_64;
 
-pub use operands::{KvRows, KvSlice, Panel, Queries, QuantizedRows, Strips, TileMut, WeightRows};
+pub use operands::{KvRows, KvSlice, Panel, QuantizedRows, Queries, Strips, TileMut, WeightRows};
+pub(crate) use panel::even_parts;
 
 use crate::error::SetupError;
 use crate::format::WeightFormat;
@@ -65,14 +66,8 @@ struct Table {
     narrow: unsafe fn(&[f32], &mut [half::f16]),
 }
 
-type AttendFn<T> = unsafe fn(
-    &Queries<'_>,
-    &KvRows<'_, T>,
-    f32,
-    &mut [f32],
-    &mut TileMut<'_>,
-    Option<&mut [[f32; 2]]>,
-);
+type AttendFn<T> =
+    unsafe fn(&Queries<'_>, &KvRows<'_, T>, f32, &mut [f32], &mut TileMut<'_>, Option<&mut [[f32; 2]]>);
 
 impl fmt::Debug for Kernels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -112,6 +112,13 @@ impl<'a> QuantizedRows<'a> {
         self.k_padded
     }
 
+    /// The rows from `first` on.
+    pub fn rows_from(&self, first: usize) -> Self {
+        let b = first * self.k_padded / BLOCK;
+        let (q, scale, offset) = (&self.q[first * self.k_padded..], &self.scale[b..], &self.offset[b..]);
+        QuantizedRows { q, scale, offset, n: self.n - first, ..*self }
+    }
+
     /// Neighbouring blocks that share a scale.
     pub fn span(&self) -> usize {
         self.span
@@ -156,24 +163,24 @@ impl<'a> Panel<'a> {
 
 /// Some columns of a row-major output, written by one thread while others write the other columns.
 #[derive(Debug)]
-pub struct TileMut<'a> {
-    first: *mut f32,
+pub struct TileMut<'a, T = f32> {
+    first: *mut T,
     stride: usize,
     n_rows: usize,
     n_cols: usize,
-    borrow: PhantomData<&'a mut [f32]>,
+    borrow: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: a tile is an exclusive borrow of its columns (established by `new`, kept by `split_columns` and `Strips`), so it
-// may move to another thread as `&mut [f32]` may.
-unsafe impl Send for TileMut<'_> {}
+// SAFETY: a tile is an exclusive borrow of its columns (established by `new` and kept by `split_columns`), so it
+// may move to another thread as `&mut [T]` may.
+unsafe impl<T: Send> Send for TileMut<'_, T> {}
 
-impl<'a> TileMut<'a> {
+impl<'a, T> TileMut<'a, T> {
     /// All of `out`: `[n_rows, n_cols]` without gaps.
     ///
     /// # Panics
     /// If `out` has another length.
-    pub fn new(out: &'a mut [f32], n_rows: usize, n_cols: usize) -> Self {
+    pub fn new(out: &'a mut [T], n_rows: usize, n_cols: usize) -> Self {
         assert_eq!(out.len(), n_rows * n_cols, "output");
         TileMut { first: out.as_mut_ptr(), stride: n_cols, n_rows, n_cols, borrow: PhantomData }
     }
@@ -197,12 +204,23 @@ impl<'a> TileMut<'a> {
         (left, right)
     }
 
+    /// Cuts the first `n` columns off.
+    pub fn take_columns(&mut self, n: usize) -> Self {
+        assert!(n <= self.n_cols);
+        let taken = TileMut { n_cols: n, ..*self };
+        // What is taken is no longer part of this tile.
+        self.first = self.first.wrapping_add(n);
+        self.n_cols -= n;
+        taken
+    }
+
     /// This tile's part of row `t`.
     #[inline]
-    pub fn row(&mut self, t: usize) -> &mut [f32] {
+    pub fn row(&mut self, t: usize) -> &mut [T] {
         assert!(t < self.n_rows);
-        // SAFETY: `new` checked that rows of `stride` floats lie in the borrowed slice, `split_columns` and `Strips`
-        // that this tile lies inside them and that no other has its elements; `t` is checked above.
+        // SAFETY: `new` checked that rows of `stride` elements lie in the borrowed slice, `split_columns`,
+        // `take_columns` and `Strips` that this tile lies inside them and that no other has its elements; `t` is
+        // checked above.
         unsafe { core::slice::from_raw_parts_mut(self.first.add(t * self.stride), self.n_cols) }
     }
 }

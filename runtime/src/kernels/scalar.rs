@@ -1,6 +1,6 @@
 //! The specification: every operation in its plainest form, on any machine.
 
-use super::{Kernels, KvRows, Queries, QuantizedRows, Table, TileMut, WeightRows};
+use super::{Kernels, KvRows, QuantizedRows, Queries, Table, TileMut, WeightRows};
 use crate::format::block::{self, BLOCK, RUN};
 use half::f16;
 

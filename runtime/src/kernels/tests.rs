@@ -251,37 +251,92 @@ fn products_with_real_scales_agree() {
     }
 }
 
+/// What `k` makes of `positions` times `heads` queries, and the totals; everything around the operands is not a number.
+fn attend(
+    k: &Kernels,
+    q: &Queries<'_>,
+    kv: &KvSlice<'_>,
+    positions: usize,
+    heads: usize,
+) -> (Vec<f32>, Vec<[f32; 2]>) {
+    let width = heads * q.d_head();
+    let mut whole = alloc::vec![f32::NAN; positions * (width + 1)];
+    let mut totals = alloc::vec![[f32::NAN; 2]; q.len()];
+    let mut scratch = alloc::vec![f32::NAN; k.attend_room(q.d_head(), kv.n())];
+    let (mut out, _) = TileMut::new(&mut whole, positions, width + 1).split_columns(width);
+    k.attend(q, kv, 0.7, &mut scratch, &mut out, Some(&mut totals));
+    let out = whole.chunks(width + 1).flat_map(|row| {
+        assert!(row[width].is_nan(), "written past a row");
+        &row[..width]
+    });
+    (out.copied().collect(), totals)
+}
+
+fn attention_case(numbers: &mut Numbers, d: usize, n: usize, positions: usize, heads: usize) {
+    let stride = d + n % 3;
+    let (keys, values) = (numbers.floats(n * stride), numbers.floats(n * stride));
+    let q_stride = heads * d + positions % 3;
+    let q = numbers.floats(positions * q_stride);
+    let q = Queries::new(&q, positions, q_stride, heads, d);
+    let narrow = |x: &[f32]| x.iter().map(|&v| f16::from_f32(v)).collect::<Vec<_>>();
+    let (keys16, values16) = (narrow(&keys), narrow(&values));
+    let slices = [
+        KvSlice::F32(KvRows::new(&keys, &values, n, stride, d)),
+        KvSlice::F16(KvRows::new(&keys16, &values16, n, stride, d)),
+    ];
+    for kv in slices {
+        let expected = attend(&scalar::KERNELS, &q, &kv, positions, heads);
+        for k in others() {
+            let what = alloc::format!("{} d {d} keys {n} positions {positions} heads {heads}", k.name());
+            let found = attend(k, &q, &kv, positions, heads);
+            assert_close(&what, &expected.0, &found.0, SUM_TOLERANCE);
+            assert_close(&what, expected.1.as_flattened(), found.1.as_flattened(), SUM_TOLERANCE);
+        }
+    }
+}
+
 #[test]
 fn attention_agrees() {
     let mut numbers = Numbers(6);
-    for d in [2, 8, 9, 32, 72, 256] {
-        for n in [1, 2, 3, 4, 5, 17, 64, 130] {
-            let stride = d + n % 3;
-            let (keys, values) = (numbers.floats(n * stride), numbers.floats(n * stride));
-            let q = numbers.floats(d);
-            let narrow = |x: &[f32]| x.iter().map(|&v| f16::from_f32(v)).collect::<Vec<_>>();
-            let (keys16, values16) = (narrow(&keys), narrow(&values));
-            let slices = [
-                KvSlice::F32(KvRows::new(&keys, &values, n, stride, d)),
-                KvSlice::F16(KvRows::new(&keys16, &values16, n, stride, d)),
-            ];
-            for kv in slices {
-                let run = |k: &Kernels| {
-                    let (mut out, mut scores) = (alloc::vec![0.0; d], alloc::vec![0.0; n + 3]);
-                    k.attend(&q, &kv, 0.7, &mut scores, &mut out);
-                    let total: f32 = scores[..n].iter().sum();
-                    assert!((total - 1.0).abs() < 1e-5, "probabilities sum to {total}");
-                    out
-                };
-                let expected = run(&scalar::KERNELS);
-                for k in others() {
-                    assert_close(
-                        &alloc::format!("{} d {d} n {n}", k.name()),
-                        &expected,
-                        &run(k),
-                        SUM_TOLERANCE,
-                    );
-                }
+    // Every number of keys within a panel and around the ends of blocks.
+    for n in (1..=70).chain([95, 96, 97, 130, 191, 192, 193, 289]) {
+        attention_case(&mut numbers, 9, n, 3, 2);
+        attention_case(&mut numbers, 72, n, 5, 1);
+    }
+    for d in [1, 2, 7, 8, 9, 15, 16, 17, 24, 25, 31, 32, 33, 64, 72, 100, 256, 300] {
+        for n in [1, 5, 17, 96, 101] {
+            attention_case(&mut numbers, d, n, 1, 8);
+            attention_case(&mut numbers, d, n, 7, 1);
+        }
+    }
+    for positions in (1..20).chain([31, 32, 33, 100, 250, 600]) {
+        attention_case(&mut numbers, 10, 20, positions, 1);
+        attention_case(&mut numbers, 16, 100, positions, 3);
+    }
+}
+
+/// A query's result does not depend on the queries beside it, and so not on how a team shares them.
+#[test]
+fn attention_is_the_same_to_the_bit_however_queries_are_cut() {
+    let mut numbers = Numbers(8);
+    for (d, n, positions, heads) in [(72, 300, 257, 1), (256, 130, 41, 8), (9, 50, 13, 3)] {
+        let width = heads * d;
+        let (keys, values, q) =
+            (numbers.floats(n * d), numbers.floats(n * d), numbers.floats(positions * width));
+        let kv = KvSlice::F32(KvRows::new(&keys, &values, n, d, d));
+        for k in Kernels::available() {
+            let run = |first: usize, positions: usize| {
+                let q = Queries::new(&q[first * width..], positions, width, heads, d);
+                attend(k, &q, &kv, positions, heads).0
+            };
+            let whole = run(0, positions);
+            for cut in [1, 2, 3, 4, 5, positions / 2] {
+                assert_eq!(
+                    [run(0, cut), run(cut, positions - cut)].concat(),
+                    whole,
+                    "{} cut {cut}",
+                    k.name()
+                );
             }
         }
     }
@@ -289,12 +344,40 @@ fn attention_agrees() {
 
 #[test]
 fn one_overwhelming_score_gives_its_value_and_no_nan() {
-    let keys = [1e4f32, -1e4, 0.0, 30.0, 1.0];
-    let values = [5.0f32, 6.0, 7.0, 8.0, 9.0];
+    let mut keys = [1e4f32, -1e4, 0.0, 30.0, 1.0].repeat(50);
+    keys[205] = 2e4;
+    let values: Vec<f32> = (5..255).map(|v| v as f32).collect();
     for k in Kernels::available() {
-        let (mut out, mut scores) = ([0.0], [0.0; 5]);
-        k.attend(&[1.0], &KvSlice::F32(KvRows::new(&keys, &values, 5, 1, 1)), 1.0, &mut scores, &mut out);
-        assert_eq!(out, [5.0], "{}", k.name());
+        for n in [5, 205, 206, 250] {
+            let kv = KvSlice::F32(KvRows::new(&keys, &values, n, 1, 1));
+            let (out, _) = attend(k, &Queries::new(&[1.0], 1, 1, 1, 1), &kv, 1, 1);
+            let tied = (0..n).filter(|&j| keys[j] == keys[..n].iter().fold(0.0, |m: f32, &v| m.max(v)));
+            let tied: Vec<f32> = tied.map(|j| values[j]).collect();
+            assert_close(k.name(), &[tied.iter().sum::<f32>() / tied.len() as f32], &out, FLOAT_TOLERANCE);
+        }
+    }
+}
+
+#[test]
+fn strips_give_every_element_to_one_holder() {
+    for (rows, strips, width) in [(1, 1, 1), (5, 3, 2), (4, 1, 7), (1, 6, 3)] {
+        for parts in 1..6 {
+            let mut out = alloc::vec![-1.0; rows * strips * width];
+            let mut all = Strips::new(TileMut::new(&mut out, rows, strips * width), width);
+            for part in 0..parts {
+                let share = crate::threads::partition::share(rows * strips, parts, 1, part);
+                for (strip, first, mut tile) in all.cut(share.len()) {
+                    for t in 0..tile.n_rows() {
+                        for (c, v) in tile.row(t).iter_mut().enumerate() {
+                            assert_eq!(*v, -1.0, "given out twice");
+                            *v = ((first + t) * strips * width + strip * width + c) as f32;
+                        }
+                    }
+                }
+            }
+            let expected: Vec<f32> = (0..rows * strips * width).map(|i| i as f32).collect();
+            assert_eq!(out, expected);
+        }
     }
 }
 

@@ -14,12 +14,12 @@ use crate::error::{Error, FormatError, ModelError};
 use crate::format::{Container, TensorInfo, Value, WeightFormat};
 use crate::kernels::WeightRows;
 use crate::memory::{Block, Carver, Region};
-use crate::ops::Matrix;
+use crate::ops::{Kinds, Matrix};
 use crate::tokenizer::Tokenizer;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
-use names::{TensorRole, Usage};
+use names::{Part, TensorRole, Usage};
 use zerocopy::FromBytes;
 
 #[cfg(target_endian = "big")]
@@ -45,6 +45,7 @@ struct Tensor {
     /// Number of rows without padding.
     rows: usize,
     usage: Usage,
+    part: Part,
 }
 
 /// Where the file's bytes are.
@@ -122,7 +123,7 @@ impl Model {
             };
             check_tensor(&role, &tensor, data.bytes())?;
             let (k, rows) = (role.dims[0], role.dims[1..].iter().product());
-            tensors.insert(role.name, Tensor { info: tensor, k, rows, usage: role.usage });
+            tensors.insert(role.name, Tensor { info: tensor, k, rows, usage: role.usage, part: role.part });
         }
         if let Some(name) = found.into_keys().next() {
             return Err(ModelError::UnexpectedTensor(name).into());
@@ -166,6 +167,15 @@ impl Model {
     pub fn longest_float_row(&self) -> usize {
         let is_float = |t: &&Tensor| t.usage == Usage::Matrix && !t.info.format.is_quantized();
         self.tensors.values().filter(is_float).map(|t| t.k).max().unwrap_or(0)
+    }
+
+    /// The kinds of matrices that `part` has.
+    pub fn kinds(&self, part: Part) -> Kinds {
+        let has = |quantized| {
+            let mut matrices = self.tensors.values().filter(|t| t.part == part && t.usage == Usage::Matrix);
+            matrices.any(|t| t.info.format.is_quantized() == quantized)
+        };
+        Kinds { floats: has(false), integers: has(true) }
     }
 
     fn tensor(&self, name: &str) -> (&Tensor, &[u8]) {

@@ -122,3 +122,75 @@ fn join(parts: &[f32], group: usize, head: usize, out: &mut [f32]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::{Kernels, KvRows};
+    use crate::memory::{Block, Carver};
+    use crate::ops::{Worker, WorkerSizes};
+    use alloc::vec::Vec;
+
+    fn floats(n: usize, seed: u32) -> Vec<f32> {
+        let mut x = seed;
+        let mut next = || {
+            x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (x >> 8) as f32 / (1 << 23) as f32 - 1.0
+        };
+        (0..n).map(|_| next()).collect()
+    }
+
+    fn run(
+        k: &'static Kernels,
+        threads: usize,
+        heads: &Heads,
+        n: usize,
+        n_keys: usize,
+        parts: bool,
+    ) -> Vec<f32> {
+        let carve = |c: &mut Carver| -> Vec<Worker> {
+            let sizes = WorkerSizes { n_rows: 1, n_keys, d_heads: [heads.d; 2], k_float: 0 };
+            (0..threads).map(|_| Worker::carve(c, k, sizes)).collect()
+        };
+        let mut c = Carver::measuring();
+        carve(&mut c);
+        let plan = c.into_plan();
+        let mut c = Carver::cutting(Block::allocate(plan.bytes()).unwrap(), &plan).unwrap();
+        let mut exec = Exec::new(k, carve(&mut c)).unwrap();
+        let width = heads.n_kv * heads.d;
+        let (keys, values) = (floats(n_keys * width, 1), floats(n_keys * width, 2));
+        let q = floats(n * heads.n * heads.d, 3);
+        let kv = |h: usize| {
+            let at = h * heads.d;
+            KvSlice::F32(KvRows::new(&keys[at..], &values[at..], n_keys, width, heads.d))
+        };
+        let mut parts = alloc::vec![f32::NAN; if parts { parts_len(heads) } else { 0 }];
+        let mut out = alloc::vec![f32::NAN; q.len()];
+        attention(&mut exec, heads, &q, kv, &mut parts, &mut out);
+        out
+    }
+
+    #[test]
+    fn any_number_of_threads_gives_the_same_bits_and_parts_of_keys_the_same_numbers() {
+        for k in Kernels::available() {
+            for (n_heads, n_kv, d) in [(8, 1, 64), (4, 4, 72), (6, 2, 9)] {
+                let heads = Heads { n: n_heads, n_kv, d };
+                for (n, n_keys) in [(1, 1), (1, 97), (1, 300), (1, 2000), (3, 100), (70, 70)] {
+                    let one = run(k, 1, &heads, n, n_keys, true);
+                    for threads in [2, 3, 5] {
+                        assert_eq!(
+                            run(k, threads, &heads, n, n_keys, true),
+                            one,
+                            "{} {heads:?} {n}",
+                            k.name()
+                        );
+                    }
+                    let whole = run(k, 1, &heads, n, n_keys, false);
+                    for (a, b) in one.iter().zip(&whole) {
+                        assert!((a - b).abs() < 1e-5, "{} {heads:?} {n_keys}: {a} and {b}", k.name());
+                    }
+                }
+            }
+        }
+    }
+}

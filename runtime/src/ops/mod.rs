@@ -3,11 +3,13 @@
 //! Not here: the order of steps, tensor names, what is kept between tokens.
 
 pub mod attention;
+pub mod hidden;
 pub mod linear;
 pub mod rope;
 
 pub use attention::{Heads, attention};
-pub use linear::{Activations, Input, Matrix, linear};
+pub use hidden::{Hidden, HiddenWeights, Kinds};
+pub use linear::{Activations, Input, Matrix, linear, linear_add};
 pub use rope::Rope;
 
 use crate::error::SetupError;
@@ -17,6 +19,7 @@ use crate::threads::partition::{share, take};
 use crate::threads::{MAX_THREADS, Team};
 use alloc::vec::Vec;
 use core::ops::Range;
+use hidden::HiddenTiles;
 
 /// Everything that computes: a kernel table, a team, and each member's private scratch memory.
 #[derive(Debug)]
@@ -30,18 +33,23 @@ pub struct Exec {
 #[derive(Debug)]
 pub struct Worker {
     /// Room that the attention kernel asked for.
-    pub attention: Region<f32>,
+    attention: Region<f32>,
+    hidden: HiddenTiles,
+    tools: Tools,
+}
+
+/// What one member needs for a matrix product of any kind.
+#[derive(Debug)]
+struct Tools {
     panel_values: Region<u8>,
     panel_scales: Region<f32>,
     panel_sums: Region<f32>,
     /// Tools and packed operands of float products.
-    pub float: FloatWork,
+    float: FloatWork,
     /// Room that `float` asked for.
-    pub float_buffer: Region<f32>,
+    float_buffer: Region<f32>,
 }
 
-/// Tokens that go through an MLP at a time: its hidden layer is the widest array of a transformer.
-pub const MLP_CHUNK: usize = 256;
 /// Multiplications that make it worth to wake another member: some microseconds of work.
 const MEMBER_WORK: usize = 100_000;
 /// What one value of a norm, a GELU or a rotation costs, in multiplications of a matrix product.
@@ -50,10 +58,12 @@ const ROW_STEP_WORK: usize = 8;
 /// How much scratch memory each member needs.
 #[derive(Debug, Clone, Copy)]
 pub struct WorkerSizes {
+    /// Most rows of activations at a time.
+    pub n_rows: usize,
     /// Most keys that one query meets.
     pub n_keys: usize,
-    /// Width of the widest head.
-    pub d_head: usize,
+    /// Widths of the heads: of vision, of the decoder.
+    pub d_heads: [usize; 2],
     /// Longest row of a float matrix; 0 if all are quantized.
     pub k_float: usize,
 }
@@ -62,18 +72,25 @@ impl Worker {
     /// Takes one member's memory from `carver`.
     pub fn carve(carver: &mut Carver, kernels: &'static Kernels, sizes: WorkerSizes) -> Self {
         let float_len = if sizes.k_float > 0 { kernels.float_buffer_len(sizes.k_float) } else { 0 };
+        // Narrower heads may get larger tiles.
+        let attention = sizes.d_heads.map(|d| kernels.attend_room(d, sizes.n_keys)).into_iter().max();
+        let attention = attention.unwrap_or(0);
         Worker {
-            attention: carver.region("worker.attention", kernels.attend_room(sizes.d_head, sizes.n_keys)),
-            panel_values: carver.region("worker.panel.values", Panel::VALUES),
-            panel_scales: carver.region("worker.panel.scales", Panel::SCALES),
-            panel_sums: carver.region("worker.panel.sums", Panel::SUMS),
-            float: kernels.float_work(),
-            float_buffer: carver.region("worker.float_panels", float_len),
+            attention: carver.region("worker.attention", attention),
+            hidden: HiddenTiles::carve(carver, sizes.n_rows),
+            tools: Tools {
+                panel_values: carver.region("worker.panel.values", Panel::VALUES),
+                panel_scales: carver.region("worker.panel.scales", Panel::SCALES),
+                panel_sums: carver.region("worker.panel.sums", Panel::SUMS),
+                float: kernels.float_work(),
+                float_buffer: carver.region("worker.float_panels", float_len),
+            },
         }
     }
+}
 
-    /// Scratch memory for integer products.
-    pub(crate) fn panel(&mut self) -> Panel<'_> {
+impl Tools {
+    fn panel(&mut self) -> Panel<'_> {
         Panel::new(&mut self.panel_values, &mut self.panel_scales, &mut self.panel_sums)
     }
 }
@@ -86,7 +103,8 @@ impl Exec {
     pub fn new(kernels: &'static Kernels, workers: Vec<Worker>) -> Result<Self, SetupError> {
         let mut exec = Exec { kernels, team: Team::new(workers.len())?, workers };
         // Every member, whether or not the first pictures will need it.
-        exec.team.each(&mut exec.workers, |_, w| kernels.warm_up(&mut w.float, &mut w.float_buffer));
+        exec.team
+            .each(&mut exec.workers, |_, w| kernels.warm_up(&mut w.tools.float, &mut w.tools.float_buffer));
         Ok(exec)
     }
 

@@ -323,8 +323,8 @@ macro_rules! instances {
     )*};
 }
 instances! {
-    attend_f32(q: &Queries<'_>, kv: &KvRows<'_, f32>, scale: f32, scratch: &mut [f32], out: &mut TileMut<'_>, totals: Option<&mut [[f32; 2]]>) = attention::attend::<F32x8, f32, 6>;
-    attend_f16(q: &Queries<'_>, kv: &KvRows<'_, f16>, scale: f32, scratch: &mut [f32], out: &mut TileMut<'_>, totals: Option<&mut [[f32; 2]]>) = attention::attend::<F32x8, f16, 6>;
+    attend_f32(q: &Queries<'_>, kv: &KvRows<'_, f32>, scale: f32, scratch: &mut [f32], out: &mut TileMut<'_>, totals: Option<&mut [[f32; 2]]>) = attention::attend::<F32x8, f32, 4>;
+    attend_f16(q: &Queries<'_>, kv: &KvRows<'_, f16>, scale: f32, scratch: &mut [f32], out: &mut TileMut<'_>, totals: Option<&mut [[f32; 2]]>) = attention::attend::<F32x8, f16, 4>;
     layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) = vector::layer_norm::<F32x8>;
     rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) = vector::rms_norm::<F32x8>;
     gelu(x: &mut [f32]) = vector::gelu_in_place::<F32x8>;
