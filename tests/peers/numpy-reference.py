@@ -85,8 +85,13 @@ class PaliGemma:
         self.v, self.t = config["vision_config"], config["text_config"]
         self.w = {name: x.astype(np.float64) for name, x in weights.items()}
 
+    def product(self, name, x):
+        """With a matrix whose rows may be kernels."""
+        w = self.w[name]
+        return x @ w.reshape(len(w), -1).T
+
     def linear(self, name, x):
-        y = x @ self.w[name + ".weight"].T
+        y = self.product(name + ".weight", x)
         return y + self.w[name + ".bias"] if name + ".bias" in self.w else y
 
     def layer_norm(self, name, x):
@@ -99,11 +104,10 @@ class PaliGemma:
 
     def vision(self, pixels):
         tower, n = "vision_tower.vision_model.", self.v["num_attention_heads"]
-        kernel = self.w[tower + "embeddings.patch_embedding.weight"]
-        p = kernel.shape[-1]
+        p = self.w[tower + "embeddings.patch_embedding.weight"].shape[-1]
         grid = pixels.shape[-1] // p
         patches = pixels.reshape(3, grid, p, grid, p).transpose(1, 3, 0, 2, 4).reshape(grid * grid, -1)
-        x = patches @ kernel.reshape(len(kernel), -1).T + self.w[tower + "embeddings.patch_embedding.bias"]
+        x = self.linear(tower + "embeddings.patch_embedding", patches)
         x = x + self.w[tower + "embeddings.position_embedding.weight"]
         for i in range(self.v["num_hidden_layers"]):
             layer = f"{tower}encoder.layers.{i}."
@@ -150,14 +154,14 @@ class PaliGemma:
         hidden = self.vision(pixels.astype(np.float64))
         features = self.linear("multi_modal_projector.linear", hidden)
         x = np.concatenate([features, self.embed(text_ids)])
-        n_prefix, table = len(x), self.w["language_model.model.embed_tokens.weight"]
+        n_prefix = len(x)
         out = dict(vision_last_hidden=hidden, image_features=features)
         logits, generated = [], []
         for step in range(steps):
             layers = self.decoder(x, n_prefix)
             if step == 0:
                 out |= {f"hidden.{i}": h for i, h in enumerate(layers)}
-            logits.append(table @ layers[-1][-1])
+            logits.append(self.product("language_model.model.embed_tokens.weight", layers[-1][-1]))
             best = int(logits[-1][: self.c["image_token_index"]].argmax())
             generated.append(best if forced is None else int(forced[step]))
             x = np.concatenate([x, self.embed([generated[-1]])])

@@ -2,6 +2,7 @@
 //!
 //! Checkpoints are made from the one bundled in `quantize/demo`.
 
+mod against_ggml;
 mod cache;
 mod checkpoint;
 mod output;

@@ -1,0 +1,176 @@
+//! One kernel at a shape of PaliGemma 3B, called as often as asked: what `count` counts the instructions of.
+//!
+//! Without arguments it lists the kernels: name, units of work of a call, calls to count.
+
+use half::f16;
+use pg_runtime::Kernels;
+use pg_runtime::format::WeightFormat;
+use pg_runtime::format::block::BLOCK;
+use pg_runtime::kernels::{KvRows, KvSlice, Panel, QuantizedRows, Queries, TileMut, WeightRows, span};
+
+/// A kernel with what it works on.
+struct Subject {
+    name: &'static str,
+    /// Products, or values, of a call.
+    work: usize,
+    /// Calls that are enough to drown what else a process does.
+    calls: usize,
+    /// Takes the memory, and gives the call.
+    prepare: fn(&'static Kernels) -> Box<dyn FnMut()>,
+}
+
+const SUBJECTS: [Subject; 13] = [
+    gemm("gemm q4, 1024 rows of 2048, 264 columns", 1024 * 2048 * 264, |k| {
+        product(k, WeightFormat::Q4, 1024, 2048, 264)
+    }),
+    gemm("gemm q8, 1024 rows of 2048, 264 columns", 1024 * 2048 * 264, |k| {
+        product(k, WeightFormat::Q8, 1024, 2048, 264)
+    }),
+    gemm("gemm q4, 2048 rows of 2048, 1 column", 2048 * 2048, |k| {
+        product(k, WeightFormat::Q4, 2048, 2048, 1)
+    }),
+    gemm("gemm q8, 2048 rows of 2048, 1 column", 2048 * 2048, |k| {
+        product(k, WeightFormat::Q8, 2048, 2048, 1)
+    }),
+    small("quantize 2048 for q4", 2048, |k| quantize(k, WeightFormat::Q4)),
+    small("quantize 2048 for q8", 2048, |k| quantize(k, WeightFormat::Q8)),
+    gemm("attend f32, 256 queries, 256 keys, width 72", 2 * 256 * 256 * 72, |k| {
+        attend_f32(k, 256, 1, 256, 72)
+    }),
+    gemm("attend f16, 264 by 8 queries, 264 keys, width 256", 2 * 264 * 8 * 264 * 256, |k| {
+        attend_f16(k, 264, 8, 264, 256)
+    }),
+    gemm("attend f16, 8 queries, 288 keys, width 256", 2 * 8 * 288 * 256, |k| attend_f16(k, 1, 8, 288, 256)),
+    small("gelu_mul 16384", 16_384, |k| {
+        let (mut gate, up) = (floats(16_384, 1), floats(16_384, 2));
+        Box::new(move || k.gelu_mul(&mut gate, &up))
+    }),
+    small("gelu 4304", 4304, |k| {
+        let mut x = floats(4304, 1);
+        Box::new(move || k.gelu(&mut x))
+    }),
+    small("layer_norm 1152", 1152, |k| {
+        let (x, w, b, mut out) = (floats(1152, 1), floats(1152, 2), floats(1152, 3), vec![0.0; 1152]);
+        Box::new(move || k.layer_norm(&x, &w, &b, 1e-6, &mut out))
+    }),
+    small("rms_norm 2048", 2048, |k| {
+        let (x, w, mut out) = (floats(2048, 1), floats(2048, 2), vec![0.0; 2048]);
+        Box::new(move || k.rms_norm(&x, &w, 1e-6, &mut out))
+    }),
+];
+
+const fn gemm(name: &'static str, work: usize, prepare: fn(&'static Kernels) -> Box<dyn FnMut()>) -> Subject {
+    Subject { name, work, calls: 1, prepare }
+}
+
+const fn small(
+    name: &'static str,
+    work: usize,
+    prepare: fn(&'static Kernels) -> Box<dyn FnMut()>,
+) -> Subject {
+    Subject { name, work, calls: 100, prepare }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [table, name, calls] = &arguments[..] else {
+        for s in SUBJECTS {
+            println!("{}\t{}\t{}", s.name, s.work, s.calls);
+        }
+        return;
+    };
+    let Some(kernels) = Kernels::by_name(table) else {
+        eprintln!("the table {table} does not run here");
+        std::process::exit(2);
+    };
+    let subject = SUBJECTS.iter().find(|s| s.name == name).expect("a kernel of the list");
+    let mut call = (subject.prepare)(kernels);
+    for _ in 0..calls.parse().expect("a number of calls") {
+        call();
+    }
+}
+
+/// Values between -1 and 1; no kernel's way depends on them.
+fn floats(n: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+fn product(
+    kernels: &'static Kernels,
+    format: WeightFormat,
+    rows: usize,
+    k: usize,
+    n: usize,
+) -> Box<dyn FnMut()> {
+    // Bytes that repeat after an odd number: any byte is a weight, and those of a scale are small numbers often enough.
+    let weights: Vec<u8> = (0..format.matrix_bytes(k, rows)).map(|i| (i % 251 % 60) as u8).collect();
+    let (x, span, blocks) = (floats(n * k, 1), span(format), k / BLOCK);
+    let (mut q, mut scale, mut offset) = (vec![0; n * k], vec![0.0; n * blocks], vec![0; n * blocks]);
+    for (t, x) in x.chunks_exact(k).enumerate() {
+        let (b, v) = (t * blocks..(t + 1) * blocks, t * k..(t + 1) * k);
+        kernels.quantize(x, span, &mut q[v], &mut scale[b.clone()], &mut offset[b]);
+    }
+    let mut out = vec![0.0; n * rows];
+    let mut panel = (vec![0; Panel::VALUES], vec![0.0; Panel::SCALES], vec![0.0; Panel::SUMS]);
+    Box::new(move || {
+        let w = WeightRows::new(format, &weights, k, rows);
+        let x = QuantizedRows::new(&q, &scale, &offset, n, k, span);
+        let mut panel = Panel::new(&mut panel.0, &mut panel.1, &mut panel.2);
+        kernels.gemm_quantized(&w, &x, &mut TileMut::new(&mut out, n, rows), &mut panel);
+    })
+}
+
+fn quantize(kernels: &'static Kernels, format: WeightFormat) -> Box<dyn FnMut()> {
+    let x = floats(2048, 1);
+    let (mut q, mut scale, mut offset) = (vec![0; 2048], vec![0.0; 2048 / BLOCK], vec![0; 2048 / BLOCK]);
+    Box::new(move || kernels.quantize(&x, span(format), &mut q, &mut scale, &mut offset))
+}
+
+fn attend_f32(
+    kernels: &'static Kernels,
+    positions: usize,
+    heads: usize,
+    n_keys: usize,
+    d: usize,
+) -> Box<dyn FnMut()> {
+    let (keys, values) = (floats(n_keys * d, 2), floats(n_keys * d, 3));
+    let mut attend = attend(kernels, positions, heads, n_keys, d);
+    Box::new(move || attend(&KvSlice::F32(KvRows::new(&keys, &values, n_keys, d, d))))
+}
+
+fn attend_f16(
+    kernels: &'static Kernels,
+    positions: usize,
+    heads: usize,
+    n_keys: usize,
+    d: usize,
+) -> Box<dyn FnMut()> {
+    let [keys, values] = [2, 3].map(|seed| {
+        let halves: Vec<f16> = floats(n_keys * d, seed).into_iter().map(f16::from_f32).collect();
+        halves
+    });
+    let mut attend = attend(kernels, positions, heads, n_keys, d);
+    Box::new(move || attend(&KvSlice::F16(KvRows::new(&keys, &values, n_keys, d, d))))
+}
+
+fn attend(
+    kernels: &'static Kernels,
+    positions: usize,
+    heads: usize,
+    n_keys: usize,
+    d: usize,
+) -> impl FnMut(&KvSlice<'_>) {
+    let width = heads * d;
+    let (q, mut out) = (floats(positions * width, 1), vec![0.0; positions * width]);
+    let mut scratch = vec![0.0; kernels.attend_room(d, n_keys)];
+    move |kv| {
+        let q = Queries::new(&q, positions, width, heads, d);
+        let scale = 1.0 / (d as f32).sqrt();
+        kernels.attend(&q, kv, scale, &mut scratch, &mut TileMut::new(&mut out, positions, width), None);
+    }
+}
