@@ -56,9 +56,10 @@ fn tile_rows<V: Simd>(d: usize) -> usize {
     (rows / SOFTMAX_ROWS * SOFTMAX_ROWS).max(SOFTMAX_ROWS)
 }
 
-/// Floats of scratch memory that [`attend`] needs for heads of width `d`.
+/// Floats of scratch memory that [`attend`] needs for heads of width `d`. At least [`ROOM`], although whole rows may
+/// leave a rest of it: another rest for each width, and the room for wide heads must do for narrow ones.
 pub(super) fn room<V: Simd>(d: usize) -> usize {
-    panel_room::<V>(d) + tile_rows::<V>(d) * row_room::<V>(d)
+    ROOM.max(panel_room::<V>(d) + tile_rows::<V>(d) * row_room::<V>(d))
 }
 
 /// The state of a tile of rows, in scratch memory. Rows past the last query hold numbers that nobody uses.

@@ -315,6 +315,16 @@ fn attention_agrees() {
     }
 }
 
+#[test]
+fn room_for_wide_heads_and_many_keys_does_for_less() {
+    for k in Kernels::available() {
+        for d in 1..3000 {
+            assert!(k.attend_room(d, 9) <= k.attend_room(d + 1, 9), "{} {d}", k.name());
+        }
+        assert!(k.attend_room(9, 5) <= k.attend_room(9, 6));
+    }
+}
+
 /// A query's result does not depend on the queries beside it, and so not on how a team shares them.
 #[test]
 fn attention_is_the_same_to_the_bit_however_queries_are_cut() {
