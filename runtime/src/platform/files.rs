@@ -9,6 +9,9 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+/// Files of this many bytes leave the system's cache when they are finished.
+const FORGET_FROM: u64 = 64 << 20;
+
 /// A file being written under a temporary name in its own folder; [`PartialFile::finish`] gives it its name.
 #[derive(Debug)]
 pub struct PartialFile {
@@ -58,6 +61,10 @@ impl PartialFile {
         let file = writer.get_ref();
         file.sync_all()?;
         let bytes = file.metadata()?.len();
+        if bytes >= FORGET_FROM {
+            // Written pages are small ones; a model that is mapped from them decodes a seventh slower.
+            super::mmap::forget(file);
+        }
         std::fs::rename(&self.temporary, &self.output)?;
         self.file = None;
         if let Some(folder) = self.output.parent().filter(|f| !f.as_os_str().is_empty()) {

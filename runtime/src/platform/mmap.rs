@@ -79,8 +79,9 @@ fn in_file(path: &Path, e: &io::Error) -> Error {
     Error::Io { path: path.display().to_string(), reason: e.to_string() }
 }
 
-/// Drops a file's pages from the system's cache, as far as nobody else uses them.
-fn forget(file: &File) {
+/// Drops a file's pages from the system's cache, as far as they are on the disk and nobody else uses them: the next
+/// reader gets them in large pieces.
+pub(super) fn forget(file: &File) {
     #[cfg(target_os = "linux")]
     {
         use std::os::fd::AsRawFd;
