@@ -1,6 +1,7 @@
 //! Our integers against ggml's: their size at a real model's widths, and what they cost a model's scores.
 //!
-//! `tests/peers/ggml-loss.py` computes and judges the latter; here are the cases that it needs, with real runs.
+//! `tests/peers/ggml-loss.py` computes and judges the latter; here are the cases that it needs, with real runs. With
+//! `PG_RECIPES` set it also prints what other recipes would cost.
 
 use crate::checkpoint::{Case, Weights, write_weights};
 use pg_quantize::{Checkpoint, Preset, Source, pack_to_vec};
