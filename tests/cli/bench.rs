@@ -57,7 +57,7 @@ fn every_figure_is_there() {
         if isa == "scalar" {
             assert_eq!(json["isa"], "scalar");
         }
-        assert_eq!((&json["vision"]["peak"], &json["vision"]["weights"]), (&"int8".into(), &"q8".into()));
+        assert_eq!((&json["vision"]["peak"], &json["vision"]["weights"]), (&"int4".into(), &"q4".into()));
         assert_eq!((&json["prefill"]["peak"], &json["prefill"]["weights"]), (&"int4".into(), &"q4".into()));
         // 64 image tokens and 8 more.
         assert_eq!((&json["prefill"]["tokens"], &json["decode"]["depth"]), (&72.into(), &300.into()));
