@@ -161,7 +161,10 @@ fn a_bad_picture_among_good_ones() {
         assert_eq!(ran.code, Some(2));
         assert_eq!(ran.out.lines().count(), 2, "{}", ran.out);
         let lines: Vec<&str> = ran.out.lines().collect();
-        assert!(lines[0].contains("scene-03") && lines[0].contains("69") && lines[1].contains("scene-02"), "{lines:?}");
+        assert!(
+            lines[0].contains("scene-03") && lines[0].contains("69") && lines[1].contains("scene-02"),
+            "{lines:?}"
+        );
         let messages: Vec<&str> = ran.err.lines().collect();
         assert_eq!(messages.len(), 2, "{}", ran.err);
         assert_eq!(messages[0], "pg-run: no-such.png: there is no such file; check the path");

@@ -6,7 +6,7 @@ use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle, Thread};
 
 /// Looks at a flag this many times before sleeping: some tens of microseconds, longer than the gap between two pieces
@@ -20,12 +20,15 @@ pub struct Team {
     workers: Vec<JoinHandle<()>>,
 }
 
+/// What `epoch` grows by from job to job: more than a team has members.
+const JOB: usize = MAX_THREADS + 1;
+
 type Job<'a> = &'a (dyn Fn(usize) + Sync);
 
 #[derive(Debug)]
 struct Shared {
-    /// Number of the current job; changing it starts the workers.
-    epoch: AtomicU32,
+    /// Number of the current job times [`JOB`], and its members; changing it starts the workers among them.
+    epoch: AtomicUsize,
     /// Workers that have not finished the current job.
     busy: AtomicUsize,
     panicked: AtomicBool,
@@ -61,7 +64,7 @@ impl Team {
     pub fn new(n: usize) -> Result<Self, SetupError> {
         assert!((1..=MAX_THREADS).contains(&n), "{n} threads");
         let shared = Arc::new(Shared {
-            epoch: AtomicU32::new(0),
+            epoch: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
             panicked: AtomicBool::new(false),
             stop: AtomicBool::new(false),
@@ -100,22 +103,24 @@ impl Team {
         }
 
         assert!(parts.len() <= self.size(), "{} parts for {} members", parts.len(), self.size());
-        if let [part] = parts {
-            return job(0, part);
+        match parts {
+            [] => return,
+            [part] => return job(0, part),
+            _ => {}
         }
         let n = parts.len();
         let first = Parts(parts.as_mut_ptr());
-        self.run(&|member| {
-            if member < n {
-                // SAFETY: `member` is below the length of `parts`, no other member has this number, and `parts`
-                // is borrowed until `run` returns, which is after all members are done.
-                job(member, unsafe { &mut *first.at(member) });
-            }
+        self.run(n, &|member| {
+            // SAFETY: `run` calls this for the members below `n`, the length of `parts`, each with its own number, and
+            // `parts` is borrowed until it returns, which is after they are done.
+            job(member, unsafe { &mut *first.at(member) });
         });
     }
 
-    fn run(&mut self, job: Job<'_>) {
-        if !self.workers.is_empty() {
+    /// Runs `job` with the numbers below `members`; the other members sleep on.
+    fn run(&mut self, members: usize, job: Job<'_>) {
+        let workers = &self.workers[..members - 1];
+        if !workers.is_empty() {
             let job: *const (dyn Fn(usize) + Sync) = job;
             // SAFETY: only the lifetime is erased; no worker follows the pointer after this function returns,
             // because it waits for all of them below. No worker is busy now, so nobody reads `work`.
@@ -125,9 +130,9 @@ impl Team {
                     core::mem::transmute::<*const (dyn Fn(usize) + Sync), *const (dyn Fn(usize) + Sync)>(job);
                 *self.shared.work.get() = Some(Work { job, caller: thread::current() });
             }
-            self.shared.busy.store(self.workers.len(), Ordering::Relaxed);
-            self.shared.epoch.fetch_add(1, Ordering::Release);
-            for w in &self.workers {
+            self.shared.busy.store(workers.len(), Ordering::Relaxed);
+            self.shared.next_epoch(members);
+            for w in workers {
                 w.thread().unpark();
             }
         }
@@ -148,15 +153,27 @@ impl Drop for Wait<'_> {
 }
 
 impl Shared {
+    /// Starts a job with so many members.
+    fn next_epoch(&self, members: usize) {
+        // Only the thread that holds the team changes it.
+        let job = self.epoch.load(Ordering::Relaxed) / JOB + 1;
+        self.epoch.store(job % (usize::MAX / JOB) * JOB + members, Ordering::Release);
+    }
+
     fn serve(&self, member: usize) {
         let mut seen = 0;
         loop {
             await_condition(|| self.epoch.load(Ordering::Acquire) != seen);
-            seen = seen.wrapping_add(1);
+            seen = self.epoch.load(Ordering::Acquire);
+            if seen % JOB <= member {
+                // Not a member of this job, which may be over by now.
+                continue;
+            }
             if self.stop.load(Ordering::Relaxed) {
                 return;
             }
-            // SAFETY: the epoch changed, so `Team::run` has set `work` and waits for this worker's decrement.
+            // SAFETY: this worker is a member of the job that the epoch names, so `Team::run` has set `work` and waits for
+            // its decrement before there is another.
             let (job, caller) = unsafe {
                 let work = (*self.work.get()).as_ref().expect("set before the epoch changes");
                 (&*work.job, work.caller.clone())
@@ -188,7 +205,7 @@ fn await_condition(done: impl Fn() -> bool) {
 impl Drop for Team {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
-        self.shared.epoch.fetch_add(1, Ordering::Release);
+        self.shared.next_epoch(self.size());
         for w in self.workers.drain(..) {
             w.thread().unpark();
             let _ = w.join();
@@ -207,11 +224,14 @@ mod tests {
             let mut parts = alloc::vec![0usize; n];
             for round in 1..200 {
                 team.each(&mut parts, |i, p| *p += i + 1);
+                // Fewer parts than members: the others must not miss what comes after.
+                team.each(&mut parts[..n / 2 + 1], |i, p| *p += i + 1);
                 if round % 50 == 0 {
                     thread::sleep(std::time::Duration::from_millis(5));
                 }
             }
-            assert_eq!(parts, (1..=n).map(|i| i * 199).collect::<Vec<_>>());
+            let twice = |i: usize| if i <= n / 2 + 1 { 2 } else { 1 };
+            assert_eq!(parts, (1..=n).map(|i| i * 199 * twice(i)).collect::<Vec<_>>());
         }
     }
 
