@@ -93,7 +93,7 @@ impl Kernels {
         #[allow(unused_mut)]
         let mut tables = alloc::vec![&scalar::KERNELS];
         #[cfg(all(feature = "std", target_arch = "x86_64"))]
-        tables.extend(x86_64::avx2::detect());
+        tables.extend(x86_64::detect());
         tables
     }
 
