@@ -96,7 +96,7 @@ impl Kernels {
         #[allow(unused_mut)]
         let mut tables = alloc::vec![&scalar::KERNELS];
         #[cfg(all(feature = "std", target_arch = "x86_64"))]
-        tables.extend(x86_64::avx2::detect());
+        tables.extend(x86_64::detect());
         tables
     }
 
@@ -121,7 +121,7 @@ impl Kernels {
     pub fn float_gemm_name(&self) -> String {
         #[cfg(feature = "tract-linalg")]
         if self.tract {
-            return alloc::format!("tract {}", tract::kernel_name());
+            return tract::kernel_name().map_or(self.name.into(), |name| alloc::format!("tract {name}"));
         }
         self.name.into()
     }
@@ -193,7 +193,7 @@ impl Kernels {
     /// What one thread needs for [`Kernels::gemm_float`]; made at set-up.
     pub fn float_work(&self) -> FloatWork {
         #[cfg(feature = "tract-linalg")]
-        return FloatWork(self.tract.then(tract::Gemm::new));
+        return FloatWork(if self.tract { tract::Gemm::new() } else { None });
         #[cfg(not(feature = "tract-linalg"))]
         FloatWork(())
     }

@@ -138,8 +138,28 @@ fn tables_are_found_by_name_and_unknown_ones_refused() {
     }
     let refused = Kernels::choose(Some("pdp11")).unwrap_err().to_string();
     assert!(refused.contains("pdp11") && refused.contains("scalar"), "{refused}");
+    // Whoever reads a log of the tests wants to know which tables they met.
+    let found: Vec<&str> = Kernels::available().iter().map(|k| k.name()).collect();
+    println!("kernel tables: {}", found.join(", "));
     #[cfg(target_arch = "x86_64")]
-    assert_eq!(Kernels::by_name("avx2").is_some(), is_x86_feature_detected!("avx2"));
+    {
+        let avx2 = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c");
+        let avx512 = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl");
+        let expected = [
+            ("scalar", true),
+            ("avx2", avx2),
+            ("avx-vnni", avx2 && is_x86_feature_detected!("avxvnni")),
+            ("avx512-vnni", avx2 && avx512 && is_x86_feature_detected!("avx512vnni")),
+        ];
+        let expected: Vec<&str> =
+            expected.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect();
+        assert_eq!(found, expected, "the best one last");
+        assert_eq!(Some(&Kernels::detect().name()), expected.last());
+    }
 }
 
 #[test]

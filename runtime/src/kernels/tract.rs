@@ -29,7 +29,8 @@ const CHUNK: usize = 256;
 /// Bytes. Panel lengths are multiples of it as well (`PackedFormat::single_panel_len`).
 const ALIGNMENT: usize = 256;
 
-/// The kernel that tract picks for wide f32 products on this machine, and the panels it wants.
+/// The kernel that tract picks for wide f32 products on this machine, and the panels it wants; `None` if they cannot be
+/// laid out in our buffers.
 struct Choice {
     kernel: Box<dyn MatMatMul>,
     packing: usize,
@@ -39,9 +40,9 @@ struct Choice {
     fact: PackedExoticFact,
 }
 
-fn choice() -> &'static Choice {
-    static CHOICE: OnceLock<Choice> = OnceLock::new();
-    CHOICE.get_or_init(|| {
+fn choice() -> Option<&'static Choice> {
+    static CHOICE: OnceLock<Option<Choice>> = OnceLock::new();
+    let choice = CHOICE.get_or_init(|| {
         let query = Query {
             allow_extractor: false,
             store: Some(DatumType::F32),
@@ -54,19 +55,25 @@ fn choice() -> &'static Choice {
             f.downcast_ref::<PackedFormat>().expect("plain f32 kernels read plain panels").clone()
         };
         let (weights, activations) = (panels(&**a), panels(&**b));
-        assert!([&weights, &activations].iter().all(|f| ALIGNMENT.is_multiple_of(f.alignment())));
+        // Some of its AVX-512 kernels want more.
+        if ![&weights, &activations].iter().all(|f| ALIGNMENT.is_multiple_of(f.alignment())) {
+            log::info!("tract's {} wants panels on other places than ours", kernel.name());
+            return None;
+        }
         let fact = PackedExoticFact { format: Box::new(weights.clone()), mn: 0.to_dim(), k: 0 };
-        Choice { kernel, packing, weights, activations, fact }
-    })
+        Some(Choice { kernel, packing, weights, activations, fact })
+    });
+    choice.as_ref()
 }
 
 /// The kernel's name, for reports.
-pub(super) fn kernel_name() -> &'static str {
-    choice().kernel.name()
+pub(super) fn kernel_name() -> Option<&'static str> {
+    choice().map(|c| c.kernel.name())
 }
 
 /// One thread's state.
 pub(super) struct Gemm {
+    c: &'static Choice,
     scratch: Box<dyn ScratchSpace>,
     /// `[CHUNK, panel lanes]`: where the kernel stores before the result is copied to its place.
     stage: Tensor,
@@ -79,23 +86,24 @@ impl fmt::Debug for Gemm {
 }
 
 impl Gemm {
-    pub(super) fn new() -> Self {
-        let c = choice();
+    /// `None` if there is no kernel to be used.
+    pub(super) fn new() -> Option<Self> {
+        let c = choice()?;
         // SAFETY: makes tract's bookkeeping for this kernel, and it is only ever used with this kernel.
         let scratch = unsafe { c.kernel.allocate_scratch_space() };
         let stage = Tensor::zero::<f32>(&[CHUNK, c.weights.r]).expect("two dimensions");
-        Gemm { scratch, stage }
+        Some(Gemm { c, scratch, stage })
     }
 
     /// Floats of buffer for rows of at most `k`.
     pub(super) fn buffer_len(k: usize) -> usize {
-        let c = choice();
+        let Some(c) = choice() else { return 0 };
         ALIGNMENT / size_of::<f32>() + c.weights.single_panel_len(k) + c.activations.len(k, CHUNK) + k
     }
 
     /// `out[t][r] = dot(w[r], x[t])`; `buffer` is [`Gemm::buffer_len`] floats.
     pub(super) fn gemm(&mut self, w: &WeightRows<'_>, x: &[f32], out: &mut TileMut<'_>, buffer: &mut [f32]) {
-        let c = choice();
+        let c = self.c;
         let k = w.k();
         let (lanes, panel_len) = (c.activations.r, c.activations.single_panel_len(k));
         let aligned = buffer.as_ptr().align_offset(ALIGNMENT);
@@ -134,7 +142,7 @@ impl Gemm {
 
     /// One panel of weights times up to `CHUNK` activations: `[CHUNK, lanes]` products.
     fn multiply(&mut self, a: &Panels, b: &Panels) -> &[f32] {
-        let c = choice();
+        let c = self.c;
         assert!(a.mn <= c.weights.r && b.mn <= CHUNK);
         // SAFETY: the store covers the whole stage, [CHUNK, lanes], into which a.mn x b.mn results fit (checked
         // above). The panels are laid out as this kernel's packing says, hold mn x k values (`Panels::new`
@@ -226,7 +234,7 @@ impl MMMInputValue for Panels {
         self.k
     }
     fn exotic_fact(&self) -> &dyn ExoticFact {
-        &choice().fact
+        &choice().expect("panels are made for a kernel").fact
     }
     fn extract_at_mn_f16(&self, _: usize, _: &mut [f16]) -> TractResult<()> {
         bail!("{self} serve products only")
@@ -258,7 +266,10 @@ mod tests {
             std::println!("skipped: this CPU cannot tell which registers are in use");
             return;
         }
-        let (c, k, mut gemm) = (choice(), 8, Gemm::new());
+        let (Some(c), Some(mut gemm), k) = (choice(), Gemm::new(), 8) else {
+            std::println!("skipped: tract's kernel for this CPU is not used");
+            return;
+        };
         let buffer = vec![1.0; Gemm::buffer_len(k)];
         let buffer = &buffer[buffer.as_ptr().align_offset(ALIGNMENT)..];
         let a = Panels::new(&c.weights, buffer, c.weights.r, k);

@@ -12,14 +12,14 @@ use core::arch::x86_64::*;
 use half::f16;
 
 /// The table, if this CPU has what it needs.
-pub(in super::super) fn detect() -> Option<&'static Kernels> {
+pub(super) fn detect() -> Option<&'static Kernels> {
     let has = is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("fma")
         && is_x86_feature_detected!("f16c");
     has.then_some(&KERNELS)
 }
 
-static KERNELS: Kernels = Kernels {
+pub(super) static KERNELS: Kernels = Kernels {
     name: "avx2",
     tract: cfg!(feature = "tract-linalg"),
     table: Table {

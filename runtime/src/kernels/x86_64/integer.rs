@@ -88,7 +88,13 @@ unsafe impl RegisterTile<COLUMNS> for Avx2 {
 
 /// Nibbles become bytes of 0 to 15, steps pairs of equal numbers of 16 bits: the second factors of `vpmaddwd`.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn spread_q4(group: &Q4Group<'_>, tiles: Range<usize>, half: usize, values: &mut [u8], scales: &mut [f32]) {
+pub(super) fn spread_q4(
+    group: &Q4Group<'_>,
+    tiles: Range<usize>,
+    half: usize,
+    values: &mut [u8],
+    scales: &mut [f32],
+) {
     let low = _mm256_set1_epi8(15);
     let blocks =
         values.as_chunks_mut::<PANEL_BLOCK>().0.iter_mut().zip(scales.as_chunks_mut::<PANEL_ROWS>().0);
@@ -124,7 +130,7 @@ fn spread_q8(tiles: &[u8], half: usize, values: &mut [u8], scales: &mut [f32]) {
 /// Each of 8 steps twice, as 16 bits.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn step_pairs(steps: &[u8; Q4_STEPS]) -> __m256i {
+pub(super) fn step_pairs(steps: &[u8; Q4_STEPS]) -> __m256i {
     let steps = _mm_cvtsi64_si128(i64::from_le_bytes(*steps));
     _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(steps, steps))
 }
@@ -135,7 +141,7 @@ fn step_pairs(steps: &[u8; Q4_STEPS]) -> __m256i {
 /// 16 bytes can be read there.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-unsafe fn tile_scales(tile: *const u8) -> __m256 {
+pub(super) unsafe fn tile_scales(tile: *const u8) -> __m256 {
     // SAFETY: this function's contract.
     unsafe { _mm256_cvtph_ps(_mm_loadu_si128(tile.cast())) }
 }
@@ -148,6 +154,7 @@ macro_rules! pin {
         core::arch::asm!("/* {0} */", inout(ymm_reg) $sum, options(pure, nomem, nostack, preserves_flags))
     };
 }
+pub(super) use pin;
 
 /// Sums of a register tile: of each row of activations, two vectors of weight rows.
 type Sums = [[__m256i; 2]; COLUMNS];
@@ -339,7 +346,7 @@ fn gemv_q8(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
 /// core reads 13 GB/s of weights from memory, with it 20, as much as a loop that does nothing else.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn prefetch<const BYTES: usize>(now: *const u8) {
+pub(super) fn prefetch<const BYTES: usize>(now: *const u8) {
     for line in (0..BYTES).step_by(64) {
         // Beyond the end of the matrix this is no more than a wasted hint.
         _mm_prefetch::<_MM_HINT_T0>(now.wrapping_add(PREFETCH_AHEAD + line).cast());
@@ -352,7 +359,7 @@ const PREFETCH_AHEAD: usize = 8192;
 /// Writes the first rows of a vector.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn store_rows(rows: __m256, out: &mut [f32]) {
+pub(super) fn store_rows(rows: __m256, out: &mut [f32]) {
     let mut all = [0.0; GROUP];
     // SAFETY: `all` holds 8 floats.
     unsafe { _mm256_storeu_ps(all.as_mut_ptr(), rows) };

@@ -1,5 +1,16 @@
-//! Kernel tables for x86-64, one file per instruction set.
+//! Kernel tables for x86-64, one file per instruction set. All take their floats from `avx2`; integer products are in
+//! `integer` (AVX2), and in the files of the instructions that were made for them.
 
-pub(super) mod avx2;
+mod avx2;
+mod avx512_vnni;
+mod avx_vnni;
 mod integer;
 mod peak;
+mod vnni;
+
+use super::Kernels;
+
+/// The tables that run on this machine, the best one last.
+pub(super) fn detect() -> impl Iterator<Item = &'static Kernels> {
+    [avx2::detect(), avx_vnni::detect(), avx512_vnni::detect()].into_iter().flatten()
+}
