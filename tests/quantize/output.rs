@@ -86,7 +86,7 @@ fn a_full_disk_leaves_nothing() {
 fn the_report_is_for_people_or_for_programs() {
     let case = Case::new();
     let table = String::from_utf8(case.run(["demo"]).stdout).unwrap();
-    for part in ["vision", "projector", "embedding", "decoder", "norms and biases", "4.50", "demo.q4.gguf: "]
+    for part in ["vision", "projector", "embedding", "decoder", "norms and biases", "4.64", "demo.q4.gguf: "]
     {
         assert!(table.contains(part), "{table} does not say {part}");
     }
