@@ -122,7 +122,9 @@ fn every_table_with_every_shape() {
 #[test]
 fn text_for_people() {
     let text = done(&mut command(["bench", "--rounds", "1"]));
-    for part in ["GMAC/s", "GB/s", "int8 products", "int4 peak", "tokens/s", "load ", "first token", "mapped: "] {
+    for part in
+        ["GMAC/s", "GB/s", "int8 products", "int4 peak", "tokens/s", "load ", "first token", "mapped: "]
+    {
         assert!(text.contains(part), "{part} is not in {text}");
     }
     assert!(!text.contains("synthetic"), "{text}");
