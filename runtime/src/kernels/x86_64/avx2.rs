@@ -1,12 +1,10 @@
 //! AVX2 with FMA and F16C: every x86 processor since Haswell (2013) and Excavator (2015).
 //!
-//! Integer products: `maddubs` multiplies unsigned with signed bytes. `Q4` feeds its nibbles unsigned (0..15) and
-//! takes 8 * (sum of activations) off once a block; `Q8` moves the weight's sign to the activation. Neither can
-//! saturate: 2 * 15 * 127 and 2 * 128 * 127 are below 2^15.
+//! Its floats are those of every x86 table; its integer products are in `avx2_integer`.
 
 use super::super::vector::{self, Lane, MAX_LANES, Simd};
 use super::super::{Kernels, KvRows, Queries, Table, TileMut, WeightRows, attention};
-use super::integer::{gemm_q4, gemm_q8};
+use super::avx2_integer::{gemm_q4, gemm_q8};
 use crate::format::block::BLOCK;
 use core::arch::x86_64::*;
 use half::f16;

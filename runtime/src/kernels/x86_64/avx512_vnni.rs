@@ -4,7 +4,7 @@
 use super::super::panel::{self, Columns, PANEL_BLOCK, PANEL_ROWS, RegisterTile, SPAN};
 use super::super::{Kernels, Panel, QuantizedRows, Table, TileMut, WeightRows};
 use super::avx2;
-use super::integer::spread_q4;
+use super::avx2_integer::spread_q4;
 use super::vnni::{self, BYTE, FIRST, NIBBLE, RUNS, Vnni, check_lengths, spread_q8};
 use crate::format::WeightFormat;
 use crate::format::block::{BLOCK, CHUNK, Q4Group, Q8_TILE, RUN};

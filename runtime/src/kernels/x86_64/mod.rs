@@ -1,10 +1,11 @@
 //! Kernel tables for x86-64, one file per instruction set. All take their floats from `avx2`; integer products are in
-//! `integer` (AVX2), and in the files of the instructions that were made for them.
+//! `avx2_integer`, and in the files of the instructions that were made for them.
 
 mod avx2;
+mod avx2_integer;
+mod avx2_q4;
 mod avx512_vnni;
 mod avx_vnni;
-mod integer;
 mod peak;
 mod vnni;
 

@@ -16,7 +16,7 @@
 
 use super::super::panel::{PANEL_BLOCK, PANEL_ROWS, SPAN};
 use super::super::{QuantizedRows, TileMut, WeightRows};
-use super::integer::{prefetch, step_pairs, store_rows, tile_scales};
+use super::avx2_integer::{prefetch, step_pairs, store_rows, tile_scales};
 use crate::format::block::{BLOCK, CHUNK, GROUP, Q4_NIBBLES, Q4Group, Q8_SCALES, Q8_TILE, RUN};
 use core::arch::x86_64::*;
 

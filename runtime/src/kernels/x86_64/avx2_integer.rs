@@ -7,6 +7,7 @@
 
 use super::super::panel::{self, Columns, PANEL_BLOCK, PANEL_ROWS, RegisterTile, SPAN};
 use super::super::{Panel, QuantizedRows, TileMut, WeightRows};
+use super::avx2_q4;
 use crate::format::WeightFormat;
 use crate::format::block::{BLOCK, CHUNK, GROUP, Q4_NIBBLES, Q4_STEPS, Q4Group, Q8_SCALES, Q8_TILE, RUN};
 use core::arch::x86_64::*;
@@ -44,7 +45,7 @@ pub(super) fn gemm_q4(
 }
 
 /// Rows of activations of a register tile: with 16 weight rows they take 8 of the 16 registers.
-const COLUMNS: usize = 4;
+pub(super) const COLUMNS: usize = 4;
 
 struct Avx2;
 
@@ -193,7 +194,11 @@ fn multiply_q4(
 ) {
     let blocks = steps.len() / PANEL_ROWS;
     check_lengths(blocks, values, &x);
-    for first in (0..blocks).step_by(SPAN) {
+    let spans = blocks / SPAN;
+    // SAFETY: panel and rows hold `blocks` blocks, which was checked.
+    unsafe { avx2_q4::add_spans(values, steps, &x, spans, sums) };
+    // What is left of a row whose length is no multiple of a span.
+    for first in (spans * SPAN..blocks).step_by(SPAN) {
         // At most 8 * 127 * 32 a block before the step of at most 128: far from 2^31.
         let mut whole: Sums = [[_mm256_setzero_si256(); 2]; COLUMNS];
         for b in first..blocks.min(first + SPAN) {

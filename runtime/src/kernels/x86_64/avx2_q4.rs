@@ -1,0 +1,269 @@
+//! The register tile of nibbles in assembly: 16 weight rows by 4 rows of activations, a span of blocks at a time.
+//!
+//! Compiled intrinsics reach four fifths of this: LLVM keeps half of the 32-bit sums in registers and moves them around,
+//! and its loops over the blocks of a span end where the branch predictor does not expect it. Here a span is written out,
+//! the 16-bit sums have the registers, and the 32-bit sums, used once a block, stay in memory.
+
+use super::super::panel::{Columns, PANEL_ROWS, SPAN};
+use super::avx2_integer::COLUMNS;
+use crate::format::block::GROUP;
+
+const _: () =
+    assert!(SPAN == 4 && COLUMNS == 4 && PANEL_ROWS == 2 * GROUP, "what the assembly below is written for");
+
+/// 32-bit sums of a register tile.
+#[repr(align(32))]
+struct Whole([i32; PANEL_ROWS * COLUMNS]);
+
+/// Adds the products of the panel's first `spans` whole spans to `sums`.
+///
+/// # Safety
+/// The panel (`values` and `steps`, as `spread` makes them) and every row of `x` hold `spans * SPAN` blocks.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn add_spans(
+    values: &[u8],
+    steps: &[f32],
+    x: &Columns<'_, COLUMNS>,
+    spans: usize,
+    sums: &mut [[f32; PANEL_ROWS]; COLUMNS],
+) {
+    if spans == 0 {
+        return;
+    }
+    // Pointers that the registers have no room for: of each row of activations the offsets, then the scales.
+    let rows = [x[0].2.as_ptr(), x[1].2.as_ptr(), x[2].2.as_ptr(), x[3].2.as_ptr()];
+    let scales = [x[0].1.as_ptr(), x[1].1.as_ptr(), x[2].1.as_ptr(), x[3].1.as_ptr()];
+    let rows: [[*const u8; COLUMNS]; 2] = [rows.map(|p| p.cast()), scales.map(|p| p.cast())];
+    let mut whole = Whole([0; PANEL_ROWS * COLUMNS]);
+
+    macro_rules! column {
+        ($x:literal, $low:literal, $high:literal) => {
+            concat!(
+                "vpbroadcastd ymm10, dword ptr [{",
+                $x,
+                "} + {i}]\n",
+                "vpmaddubsw ymm11, ymm8, ymm10\n",
+                "vpaddw ymm",
+                $low,
+                ", ymm",
+                $low,
+                ", ymm11\n",
+                "vpmaddubsw ymm12, ymm9, ymm10\n",
+                "vpaddw ymm",
+                $high,
+                ", ymm",
+                $high,
+                ", ymm12\n",
+            )
+        };
+    }
+    macro_rules! offset {
+        ($low:literal, $high:literal, $row:literal) => {
+            concat!(
+                "mov {run}, [{rows} + ",
+                $row,
+                "]\n",
+                "vpbroadcastd ymm",
+                $low,
+                ", dword ptr [{run} + {at}]\n",
+                "vpbroadcastd ymm",
+                $high,
+                ", dword ptr [{run} + {at}]\n",
+            )
+        };
+    }
+    // One block: sums of 16 bits from the offsets on, 8 runs, then times the steps.
+    macro_rules! block {
+        ($finish:ident) => {
+            concat!(
+                // A block's offset and scale have 4 bytes, its values 32.
+                "mov {at}, {i}\n",
+                "shr {at}, 3\n",
+                offset!("0", "1", "0"),
+                offset!("2", "3", "8"),
+                offset!("4", "5", "16"),
+                offset!("6", "7", "24"),
+                "mov {run:e}, 8\n",
+                "3:\n",
+                "vmovdqu ymm8, [{values}]\n",
+                "vmovdqu ymm9, [{values} + 32]\n",
+                column!("x0", "0", "1"),
+                column!("x1", "2", "3"),
+                column!("x2", "4", "5"),
+                column!("x3", "6", "7"),
+                "add {values}, 64\n",
+                "add {i}, 4\n",
+                "dec {run:e}\n",
+                "jnz 3b\n",
+                "vmovdqu ymm13, [{steps}]\n",
+                "vmovdqu ymm14, [{steps} + 32]\n",
+                $finish!("0", "1", "32", "0"),
+                $finish!("2", "3", "40", "64"),
+                $finish!("4", "5", "48", "128"),
+                $finish!("6", "7", "56", "192"),
+                "add {steps}, 64\n",
+            )
+        };
+    }
+    macro_rules! first {
+        ($low:literal, $high:literal, $scale:literal, $at:literal) => {
+            concat!(
+                "vpmaddwd ymm",
+                $low,
+                ", ymm",
+                $low,
+                ", ymm13\n",
+                "vmovdqa [{whole} + ",
+                $at,
+                "], ymm",
+                $low,
+                "\n",
+                "vpmaddwd ymm",
+                $high,
+                ", ymm",
+                $high,
+                ", ymm14\n",
+                "vmovdqa [{whole} + ",
+                $at,
+                " + 32], ymm",
+                $high,
+                "\n",
+            )
+        };
+    }
+    macro_rules! next {
+        ($low:literal, $high:literal, $scale:literal, $at:literal) => {
+            concat!(
+                "vpmaddwd ymm",
+                $low,
+                ", ymm",
+                $low,
+                ", ymm13\n",
+                "vpaddd ymm",
+                $low,
+                ", ymm",
+                $low,
+                ", [{whole} + ",
+                $at,
+                "]\n",
+                "vmovdqa [{whole} + ",
+                $at,
+                "], ymm",
+                $low,
+                "\n",
+                "vpmaddwd ymm",
+                $high,
+                ", ymm",
+                $high,
+                ", ymm14\n",
+                "vpaddd ymm",
+                $high,
+                ", ymm",
+                $high,
+                ", [{whole} + ",
+                $at,
+                " + 32]\n",
+                "vmovdqa [{whole} + ",
+                $at,
+                " + 32], ymm",
+                $high,
+                "\n",
+            )
+        };
+    }
+    macro_rules! last {
+        ($low:literal, $high:literal, $scale:literal, $at:literal) => {
+            concat!(
+                "mov {run}, [{rows} + ",
+                $scale,
+                "]\n",
+                "vbroadcastss ymm10, dword ptr [{run} + {at}]\n",
+                "vpmaddwd ymm",
+                $low,
+                ", ymm",
+                $low,
+                ", ymm13\n",
+                "vpaddd ymm",
+                $low,
+                ", ymm",
+                $low,
+                ", [{whole} + ",
+                $at,
+                "]\n",
+                "vcvtdq2ps ymm",
+                $low,
+                ", ymm",
+                $low,
+                "\n",
+                "vfmadd213ps ymm",
+                $low,
+                ", ymm10, [{sums} + ",
+                $at,
+                "]\n",
+                "vmovups [{sums} + ",
+                $at,
+                "], ymm",
+                $low,
+                "\n",
+                "vpmaddwd ymm",
+                $high,
+                ", ymm",
+                $high,
+                ", ymm14\n",
+                "vpaddd ymm",
+                $high,
+                ", ymm",
+                $high,
+                ", [{whole} + ",
+                $at,
+                " + 32]\n",
+                "vcvtdq2ps ymm",
+                $high,
+                ", ymm",
+                $high,
+                "\n",
+                "vfmadd213ps ymm",
+                $high,
+                ", ymm10, [{sums} + ",
+                $at,
+                " + 32]\n",
+                "vmovups [{sums} + ",
+                $at,
+                " + 32], ymm",
+                $high,
+                "\n",
+            )
+        };
+    }
+    // SAFETY: reads `spans * SPAN` blocks of the panel, of its steps and of each row of activations, which this
+    // function's contract promises with as many offsets and scales; writes `whole` and `sums`, both
+    // `PANEL_ROWS * COLUMNS` long. It uses the registers named and no stack.
+    unsafe {
+        core::arch::asm!(
+            "2:",
+            block!(first),
+            block!(next),
+            block!(next),
+            block!(last),
+            "dec {spans}",
+            "jnz 2b",
+            values = inout(reg) values.as_ptr() => _,
+            steps = inout(reg) steps.as_ptr() => _,
+            rows = in(reg) rows.as_ptr(),
+            at = out(reg) _,
+            x0 = in(reg) x[0].0.as_ptr(),
+            x1 = in(reg) x[1].0.as_ptr(),
+            x2 = in(reg) x[2].0.as_ptr(),
+            x3 = in(reg) x[3].0.as_ptr(),
+            i = inout(reg) 0usize => _,
+            run = out(reg) _,
+            spans = inout(reg) spans => _,
+            whole = in(reg) whole.0.as_mut_ptr(),
+            sums = in(reg) sums.as_mut_ptr(),
+            out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _, out("ymm4") _,
+            out("ymm5") _, out("ymm6") _, out("ymm7") _, out("ymm8") _, out("ymm9") _,
+            out("ymm10") _, out("ymm11") _, out("ymm12") _, out("ymm13") _, out("ymm14") _,
+            options(nostack),
+        );
+    }
+}
