@@ -124,6 +124,25 @@ impl<'a> QuantizedRows<'a> {
         self.span
     }
 
+    /// Blocks `part` of row `t`, without a check: there are as many of these as of register tiles.
+    ///
+    /// # Safety
+    /// `t` is below the number of rows, `part` within a row.
+    #[inline(always)]
+    pub(super) unsafe fn part(&self, t: usize, part: &Range<usize>) -> (&'a [i8], &'a [f32], &'a [i32]) {
+        let blocks = self.k_padded / BLOCK;
+        debug_assert!(t < self.n && part.start <= part.end && part.end <= blocks);
+        let (first, last) = (t * blocks + part.start, t * blocks + part.end);
+        // SAFETY: `new` cut the slices to `n` rows of whole blocks, and this function's contract keeps within them.
+        unsafe {
+            (
+                self.q.get_unchecked(first * BLOCK..last * BLOCK),
+                self.scale.get_unchecked(first..last),
+                self.offset.get_unchecked(first..last),
+            )
+        }
+    }
+
     /// Values, scales and offsets of row `t`.
     #[inline]
     pub fn row(&self, t: usize) -> (&'a [i8], &'a [f32], &'a [i32]) {

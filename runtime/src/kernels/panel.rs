@@ -86,14 +86,12 @@ pub(super) unsafe fn gemm<const N: usize, T: RegisterTile<N>>(
                     unsafe { T::spread(format, group, part.clone(), half, values, scales) };
                 }
                 for (i, sums) in sums[..n.next_multiple_of(N)].as_chunks_mut::<N>().0.iter_mut().enumerate() {
-                    let columns = core::array::from_fn(|j| {
-                        let (q, scale, offset) = x.row(first_t + (i * N + j).min(n - 1));
-                        (
-                            &q[part.start * BLOCK..part.end * BLOCK],
-                            &scale[part.clone()],
-                            &offset[part.clone()],
-                        )
-                    });
+                    // A loop, because `from_fn` is called and not inlined here.
+                    let mut columns: Columns<'_, N> = [(&[], &[], &[]); N];
+                    for (j, column) in columns.iter_mut().enumerate() {
+                        // SAFETY: the row is one of `n` from `first_t` on, `part` one of its `blocks`.
+                        *column = unsafe { x.part(first_t + (i * N + j).min(n - 1), &part) };
+                    }
                     // SAFETY: as above.
                     unsafe { T::multiply(format, values, scales, columns, sums) };
                 }
