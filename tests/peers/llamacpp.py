@@ -47,18 +47,14 @@ BUILDS = {
     "avx512vnni": dict(
         options=["GGML_AVX512=ON", "GGML_AVX512_VNNI=ON"],
         needs=["avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"],
-        ours="avx2",  # the best table that pg-run has there
+        ours="avx512-vnni",
     ),
 }
-# What is compared: figure -> (what to call it, part, the peer's figure, its better end, what the settings that take part
-# have in their names).
-# Our files of 4 bits have a token table of 8; llama.cpp's usual ones have 4 there too and read less for each token.
-Q8_HEAD = "q4_0, head q8_0"
+# What is compared: figure -> (what to call it, part, the peer's figure, its better end).
 FIGURES = {
-    "vision_ms": ("picture of 224 px, ms", "vision", "ms", min, ""),
-    "prefill_tok_s": (f"prefill of {PREFILL}, tokens/s", "decoder", "prefill_tok_s", max, ""),
-    "decode_tok_s": (f"decode at depth {DEPTH}, tokens/s", "decoder", "decode_tok_s", max, ""),
-    "decode_same_head_tok_s": ("decode, both with a token table of 8 bits", "decoder", "decode_tok_s", max, Q8_HEAD),
+    "vision_ms": ("picture of 224 px, ms", "vision", "ms", min),
+    "prefill_tok_s": (f"prefill of {PREFILL}, tokens/s", "decoder", "prefill_tok_s", max),
+    "decode_tok_s": (f"decode at depth {DEPTH}, tokens/s", "decoder", "decode_tok_s", max),
 }
 # Between two runs of the same thing differences up to a tenth are seen.
 NEAR = 1.15
@@ -157,7 +153,6 @@ def models(cache):
             write(path, *how)
 
     one("decoder", "q4_0", "decoder-q4_0.gguf", random_models.write_decoder)
-    one("decoder", Q8_HEAD, "decoder-q4_0-q8_0.gguf", random_models.write_decoder, random_models.Type.Q8_0)
     for label, (kind, ffn) in random_models.VISION_VARIANTS.items():
         name = f"vision-{kind.name.lower()}-{ffn}.gguf"
         one("vision", label, name, random_models.write_vision, kind, ffn)
@@ -205,8 +200,8 @@ def peer_settings(files):
 def worth_repeating(first):
     """The settings that may still be the best in something after one round."""
     out = set()
-    for _, part, figure, pick, word in FIGURES.values():
-        values = {key: run[figure] for key, run in first.items() if key[0] == part and word in key[1]}
+    for _, part, figure, pick in FIGURES.values():
+        values = {key: run[figure] for key, run in first.items() if key[0] == part}
         best = pick(values.values())
         out |= {key for key, value in values.items() if max(value / best, best / value) < NEAR}
     return out
@@ -245,11 +240,11 @@ def summarize(peer_rounds, our_rounds, threads):
     for part, setting in peer_rounds[0]:
         peer[part][setting] = collect([r[part, setting] for r in peer_rounds if (part, setting) in r])
     best = {}
-    for name, (_, part, figure, pick, word) in FIGURES.items():
+    for name, (_, part, figure, pick) in FIGURES.items():
         # One lucky value of a setting that was given up is no median.
         found = {
             setting: s[figure] for setting, s in peer[part].items()
-            if word in setting and len(s[figure]["all"]) == len(peer_rounds)
+            if len(s[figure]["all"]) == len(peer_rounds)
         }
         setting = pick(found, key=lambda s: found[s]["median"])
         best[name] = dict(setting=setting, **found[setting])
@@ -260,15 +255,11 @@ def summarize(peer_rounds, our_rounds, threads):
     if our_rounds:
         ours = collect(our_rounds)
         ratio = {}
-        for name, (_, _, _, pick, _) in FIGURES.items():
-            us, them = ours[our_figure(name)]["median"], best[name]["median"]
+        for name, (_, _, _, pick) in FIGURES.items():
+            us, them = ours[name]["median"], best[name]["median"]
             ratio[name] = round(us / them if pick is max else them / us, 3)
         out |= dict(ours=ours, our_isa=our_rounds[0]["isa"], ratio=ratio)
     return out
-
-
-def our_figure(name):
-    return name.replace("_same_head", "")
 
 
 # Telling
@@ -311,7 +302,7 @@ def table(report):
             best, ours = run["best"][name], ["-", "-"]
             if "ours" in run:
                 other = "" if run["our_isa"] == run["isa"] else f", {run['our_isa']}"
-                ours = [cell(run["ours"][our_figure(name)]) + other, f"{run['ratio'][name]:.2f}"]
+                ours = [cell(run["ours"][name]) + other, f"{run['ratio'][name]:.2f}"]
             lines.append(row(f"{run['isa']}, {run['threads']}", text, cell(best), best["setting"], *ours))
     lines += ["", "All settings of llama.cpp, those far behind in the first round only once:", ""]
     lines += [row("instructions, threads", "setting", "figures", "load ms", "peak MB"), row(*["---"] * 5)]

@@ -60,7 +60,7 @@ def write(path, writer, tensors, seed=1):
     os.replace(partial, path)
 
 
-def write_decoder(path, head=Type.Q4_0):
+def write_decoder(path):
     writer = GGUFWriter(None, "gemma")
     writer.add_context_length(8192)
     writer.add_embedding_length(WIDTH)
@@ -74,7 +74,7 @@ def write_decoder(path, head=Type.Q4_0):
     writer.add_vocab_size(VOCABULARY)
     # Tokens are numbers here; a quarter of a million names would only make loading slower.
     writer.add_tokenizer_model("none")
-    tensors = [("token_embd.weight", head, (VOCABULARY, WIDTH), None)]
+    tensors = [("token_embd.weight", Type.Q4_0, (VOCABULARY, WIDTH), None)]
     for i in range(LAYERS):
         tensors += [
             (f"blk.{i}.attn_norm.weight", Type.F32, (WIDTH,), 1),
