@@ -151,7 +151,7 @@ impl<'a> QuantizedRows<'a> {
     }
 }
 
-/// Scratch memory of one thread's integer products: see [`super::panel`].
+/// Scratch memory of one thread's integer products: weights brought into order, and sums.
 #[derive(Debug)]
 pub struct Panel<'a> {
     pub(super) values: &'a mut [u8],
