@@ -8,7 +8,7 @@
 
 use super::{Panel, QuantizedRows, TileMut, WeightRows};
 use crate::format::WeightFormat;
-use crate::format::block::{BLOCK, GROUP, q4_row_scales};
+use crate::format::block::{BLOCK, GROUP, RUN, q4_row_scales};
 use core::ops::Range;
 
 /// Rows of a panel: two groups.
@@ -24,34 +24,35 @@ pub(super) const SPAN: usize = 4;
 /// Bytes of one block of a panel.
 pub(super) const PANEL_BLOCK: usize = PANEL_ROWS * BLOCK;
 
+/// Runs of a block.
+pub(super) const RUNS: usize = BLOCK / RUN;
+
 /// Rows of activations of a register tile, cut to the panel's blocks.
 pub(super) type Columns<'a, const N: usize> = [(&'a [i8], &'a [f32], &'a [i32]); N];
 
-/// What an instruction set adds.
-///
-/// # Safety
-/// Implementors state the CPU features that their methods need; whoever calls them has those features enabled. All
-/// slices hold as many blocks as `scales` has vectors of [`PANEL_ROWS`].
-pub(super) unsafe trait RegisterTile<const N: usize> {
-    /// Spreads tiles `tiles` of `group`, `half` (0 or 1) of the panel's rows. A block of the panel is 8 runs of 4 weights,
-    /// each of [`PANEL_ROWS`] rows. What `scales` holds for a block, 4 bytes a row, is between this and `multiply`.
-    unsafe fn spread(
-        format: WeightFormat,
-        group: &[u8],
-        tiles: Range<usize>,
-        half: usize,
-        values: &mut [u8],
-        scales: &mut [f32],
-    );
+/// Brings tiles `tiles` of a group to `half` (0 or 1) of the panel's rows: `(group, tiles, half, values, scales)`. A block
+/// of the panel is [`RUNS`] runs of 4 weights, each of [`PANEL_ROWS`] rows. What `scales` holds for a block, 4 bytes a row,
+/// is between this and [`Multiply`].
+pub(super) type Spread = unsafe fn(&[u8], Range<usize>, usize, &mut [u8], &mut [f32]);
+/// `sums[t][r] += panel[r] . x[t]`, for `Q4` in units of the row's scale: `(values, scales, x, sums)`.
+pub(super) type Multiply<const N: usize> =
+    unsafe fn(&[u8], &[f32], Columns<'_, N>, &mut [[f32; PANEL_ROWS]; N]);
 
-    /// `sums[t][r] += panel[r] . x[t]`, for `Q4` in units of the row's scale.
-    unsafe fn multiply(
-        format: WeightFormat,
-        values: &[u8],
-        scales: &[f32],
-        x: Columns<'_, N>,
-        sums: &mut [[f32; PANEL_ROWS]; N],
-    );
+/// What an instruction set adds: a product with `N` rows of activations in registers, and what brings weights into the
+/// form that it wants. The functions need that instruction set's features, and slices that all hold as many blocks as
+/// `scales` has vectors of [`PANEL_ROWS`].
+pub(super) struct RegisterTile<const N: usize> {
+    pub(super) spread_q8: Spread,
+    pub(super) spread_q4: Spread,
+    pub(super) multiply_q8: Multiply<N>,
+    pub(super) multiply_q4: Multiply<N>,
+}
+
+/// What the loops over the blocks of a panel rely on.
+#[inline]
+pub(super) fn check_lengths(blocks: usize, values: &[u8], x: &[(&[i8], &[f32], &[i32])]) {
+    assert!(values.len() == blocks * PANEL_BLOCK);
+    assert!(x.iter().all(|(q, s, o)| q.len() == blocks * BLOCK && s.len() == blocks && o.len() == blocks));
 }
 
 /// `0..n` in as few parts of at most `max` as will do, all of nearly the same length.
@@ -61,14 +62,22 @@ pub(crate) fn even_parts(n: usize, max: usize) -> impl Iterator<Item = Range<usi
 }
 
 /// `out[t][r] = dot(w[r], x[t])`
+///
+/// # Safety
+/// The CPU has the features that the functions of `tile` need.
 #[inline(always)]
-pub(super) unsafe fn gemm<const N: usize, T: RegisterTile<N>>(
+pub(super) unsafe fn gemm<const N: usize>(
+    tile: &RegisterTile<N>,
     w: &WeightRows<'_>,
     x: &QuantizedRows<'_>,
     out: &mut TileMut<'_>,
     panel: &mut Panel<'_>,
 ) {
     let format = w.format();
+    let (spread, multiply) = match format {
+        WeightFormat::Q4 => (tile.spread_q4, tile.multiply_q4),
+        _ => (tile.spread_q8, tile.multiply_q8),
+    };
     let blocks = x.k_padded() / BLOCK;
     for part in even_parts(x.n(), PANEL_N) {
         let (first_t, n) = (part.start, part.len());
@@ -81,9 +90,9 @@ pub(super) unsafe fn gemm<const N: usize, T: RegisterTile<N>>(
                 let values = &mut panel.values[..part.len() * PANEL_BLOCK];
                 let scales = &mut panel.scales[..part.len() * PANEL_ROWS];
                 for (half, group) in groups.iter().enumerate() {
-                    // SAFETY: the caller has the features of `T` (this function's contract); the slices were cut to
+                    // SAFETY: the features are there (this function's contract); the slices were cut to
                     // the same number of blocks, here and below.
-                    unsafe { T::spread(format, group, part.clone(), half, values, scales) };
+                    unsafe { spread(group, part.clone(), half, values, scales) };
                 }
                 for (i, sums) in sums[..n.next_multiple_of(N)].as_chunks_mut::<N>().0.iter_mut().enumerate() {
                     // A loop, because `from_fn` is called and not inlined here.
@@ -93,7 +102,7 @@ pub(super) unsafe fn gemm<const N: usize, T: RegisterTile<N>>(
                         *column = unsafe { x.part(first_t + (i * N + j).min(n - 1), &part) };
                     }
                     // SAFETY: as above.
-                    unsafe { T::multiply(format, values, scales, columns, sums) };
+                    unsafe { multiply(values, scales, columns, sums) };
                 }
             }
             let rows = first * GROUP..w.rows().min((first + 2) * GROUP);

@@ -5,16 +5,12 @@
 //! sums of a block at -8 times the activations' sum, which the activations bring along. Signed bytes take the
 //! magnitude of the weight and the activation with the weight's sign, one product of pairs at a time.
 
-use super::super::panel::{self, Columns, PANEL_BLOCK, PANEL_ROWS, RegisterTile, SPAN};
+use super::super::panel::{self, Columns, PANEL_BLOCK, PANEL_ROWS, RUNS, RegisterTile, SPAN, check_lengths};
 use super::super::{Panel, QuantizedRows, TileMut, WeightRows};
 use super::avx2_q4;
-use crate::format::WeightFormat;
 use crate::format::block::{BLOCK, CHUNK, GROUP, Q4_NIBBLES, Q4_STEPS, Q4Group, Q8_SCALES, Q8_TILE, RUN};
 use core::arch::x86_64::*;
 use core::ops::Range;
-
-/// Runs of a block.
-const RUNS: usize = BLOCK / RUN;
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn gemm_q8(
@@ -26,8 +22,8 @@ pub(super) fn gemm_q8(
     if x.n() == 1 {
         return gemv_q8(w, x, out);
     }
-    // SAFETY: this function has the features of `Avx2`.
-    unsafe { panel::gemm::<COLUMNS, Avx2>(w, x, out, panel) }
+    // SAFETY: this function has the features of `TILE`.
+    unsafe { panel::gemm(&TILE, w, x, out, panel) }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -40,57 +36,20 @@ pub(super) fn gemm_q4(
     if x.n() == 1 {
         return gemv_q4(w, x, out);
     }
-    // SAFETY: this function has the features of `Avx2`.
-    unsafe { panel::gemm::<COLUMNS, Avx2>(w, x, out, panel) }
+    // SAFETY: this function has the features of `TILE`.
+    unsafe { panel::gemm(&TILE, w, x, out, panel) }
 }
 
 /// Rows of activations of a register tile: with 16 weight rows they take 8 of the 16 registers.
 pub(super) const COLUMNS: usize = 4;
 
-struct Avx2;
-
-// SAFETY: the methods need AVX2, FMA and F16C and are only called from the functions above, which have them.
-unsafe impl RegisterTile<COLUMNS> for Avx2 {
-    #[inline(always)]
-    unsafe fn spread(
-        format: WeightFormat,
-        group: &[u8],
-        tiles: Range<usize>,
-        half: usize,
-        values: &mut [u8],
-        scales: &mut [f32],
-    ) {
-        // SAFETY: the caller has the features (contract of the trait).
-        unsafe {
-            match format {
-                WeightFormat::Q4 => spread_q4(&Q4Group::new(group), tiles, half, values, scales),
-                _ => spread_q8(&group[tiles.start * Q8_TILE..tiles.end * Q8_TILE], half, values, scales),
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn multiply(
-        format: WeightFormat,
-        values: &[u8],
-        scales: &[f32],
-        x: Columns<'_, COLUMNS>,
-        sums: &mut [[f32; PANEL_ROWS]; COLUMNS],
-    ) {
-        // SAFETY: as in `spread`.
-        unsafe {
-            match format {
-                WeightFormat::Q4 => multiply_q4(values, scales, x, sums),
-                _ => multiply_q8(values, scales, x, sums),
-            }
-        }
-    }
-}
+const TILE: RegisterTile<COLUMNS> =
+    RegisterTile { spread_q8: spread_q8::<0>, spread_q4, multiply_q8, multiply_q4 };
 
 /// Nibbles become bytes of 0 to 15, steps pairs of equal numbers of 16 bits: the second factors of `vpmaddwd`.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn spread_q4(
-    group: &Q4Group<'_>,
+    group: &[u8],
     tiles: Range<usize>,
     half: usize,
     values: &mut [u8],
@@ -99,7 +58,7 @@ pub(super) fn spread_q4(
     let low = _mm256_set1_epi8(15);
     let blocks =
         values.as_chunks_mut::<PANEL_BLOCK>().0.iter_mut().zip(scales.as_chunks_mut::<PANEL_ROWS>().0);
-    for ((values, scales), (steps, nibbles)) in blocks.zip(group.tiles(tiles)) {
+    for ((values, scales), (steps, nibbles)) in blocks.zip(Q4Group::new(group).tiles(tiles)) {
         // SAFETY: a tile holds 8 steps and 4 chunks of 32 bytes, the panel's block two halves of 32 bytes of steps and
         // 8 runs of two halves of 32.
         unsafe {
@@ -115,15 +74,28 @@ pub(super) fn spread_q4(
     }
 }
 
+/// Signed bytes and their scales, with the bits of `TURNED` turned over in every four.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn spread_q8(tiles: &[u8], half: usize, values: &mut [u8], scales: &mut [f32]) {
+pub(super) fn spread_q8<const TURNED: i32>(
+    group: &[u8],
+    tiles: Range<usize>,
+    half: usize,
+    values: &mut [u8],
+    scales: &mut [f32],
+) {
+    let turned = _mm256_set1_epi32(TURNED);
     let blocks =
         values.as_chunks_mut::<PANEL_BLOCK>().0.iter_mut().zip(scales.as_chunks_mut::<PANEL_ROWS>().0);
-    for (tile, (values, scales)) in tiles.as_chunks::<Q8_TILE>().0.iter().zip(blocks) {
-        // SAFETY: a tile holds 8 scales.
-        unsafe { _mm256_storeu_ps(scales.as_mut_ptr().add(half * GROUP), tile_scales(tile.as_ptr())) };
-        for (out, chunk) in values.chunks_exact_mut(2 * CHUNK).zip(tile[Q8_SCALES..].chunks_exact(CHUNK)) {
-            out[half * CHUNK..][..CHUNK].copy_from_slice(chunk);
+    for (tile, (values, scales)) in group.as_chunks::<Q8_TILE>().0[tiles].iter().zip(blocks) {
+        // SAFETY: a tile holds 8 scales and 8 chunks of 32 bytes, the panel's block two halves of 8 scales and 8
+        // runs of two halves of 32 bytes.
+        unsafe {
+            _mm256_storeu_ps(scales.as_mut_ptr().add(half * GROUP), tile_scales(tile.as_ptr()));
+            for c in 0..RUNS {
+                let chunk = _mm256_loadu_si256(tile.as_ptr().add(Q8_SCALES + c * CHUNK).cast());
+                let out = values.as_mut_ptr().add((2 * c + half) * CHUNK);
+                _mm256_storeu_si256(out.cast(), _mm256_xor_si256(chunk, turned));
+            }
         }
     }
 }
@@ -217,15 +189,7 @@ fn multiply_q4(
             }
         }
         for ((sums, whole), x) in sums.iter_mut().zip(whole).zip(&x) {
-            let scale = _mm256_set1_ps(x.1[first]);
-            for (sums, whole) in sums.as_chunks_mut::<GROUP>().0.iter_mut().zip(whole) {
-                // SAFETY: the chunk holds 8 floats.
-                unsafe {
-                    let total =
-                        _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), scale, _mm256_loadu_ps(sums.as_ptr()));
-                    _mm256_storeu_ps(sums.as_mut_ptr(), total);
-                }
-            }
+            add_scaled(sums, whole, [_mm256_set1_ps(x.1[first]); 2]);
         }
     }
 }
@@ -240,7 +204,7 @@ fn multiply_q8(
     let blocks = scales.len() / PANEL_ROWS;
     check_lengths(blocks, values, &x);
     for b in 0..blocks {
-        // SAFETY: `b` is below `blocks`, for which all lengths were checked; the chunks hold 8 floats.
+        // SAFETY: `b` is below `blocks`, for which all lengths were checked.
         unsafe {
             let q = x.map(|x| x.0.as_ptr().add(b * BLOCK));
             let zero = [[_mm256_setzero_si256(); 2]; COLUMNS];
@@ -248,23 +212,23 @@ fn multiply_q8(
             let w_scales = [0, GROUP].map(|half| _mm256_loadu_ps(scales.as_ptr().add(b * PANEL_ROWS + half)));
             for ((sums, sum), x) in sums.iter_mut().zip(sum).zip(&x) {
                 let x_scale = _mm256_set1_ps(*x.1.as_ptr().add(b));
-                for ((sums, sum), w_scale) in
-                    sums.as_chunks_mut::<GROUP>().0.iter_mut().zip(sum).zip(w_scales)
-                {
-                    let scale = _mm256_mul_ps(w_scale, x_scale);
-                    let total =
-                        _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, _mm256_loadu_ps(sums.as_ptr()));
-                    _mm256_storeu_ps(sums.as_mut_ptr(), total);
-                }
+                add_scaled(sums, sum, w_scales.map(|w_scale| _mm256_mul_ps(w_scale, x_scale)));
             }
         }
     }
 }
 
-/// What the loops above rely on.
-fn check_lengths(blocks: usize, values: &[u8], x: &Columns<'_, COLUMNS>) {
-    assert!(values.len() == blocks * PANEL_BLOCK);
-    assert!(x.iter().all(|(q, s, o)| q.len() == blocks * BLOCK && s.len() == blocks && o.len() == blocks));
+/// `sums += sum * scale`
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn add_scaled(sums: &mut [f32; PANEL_ROWS], sum: [__m256i; 2], scale: [__m256; 2]) {
+    for ((sums, sum), scale) in sums.as_chunks_mut::<GROUP>().0.iter_mut().zip(sum).zip(scale) {
+        // SAFETY: the chunk holds 8 floats.
+        unsafe {
+            let total = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, _mm256_loadu_ps(sums.as_ptr()));
+            _mm256_storeu_ps(sums.as_mut_ptr(), total);
+        }
+    }
 }
 
 /// Four products a row: to sums of 16 bits for nibbles, of 32 bits for bytes.

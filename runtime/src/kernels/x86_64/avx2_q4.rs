@@ -36,45 +36,31 @@ pub(super) unsafe fn add_spans(
     let rows: [[*const u8; COLUMNS]; 2] = [rows.map(|p| p.cast()), scales.map(|p| p.cast())];
     let mut whole = Whole([0; PANEL_ROWS * COLUMNS]);
 
-    macro_rules! column {
+    #[rustfmt::skip]
+    macro_rules! products {
         ($x:literal, $low:literal, $high:literal) => {
             concat!(
-                "vpbroadcastd ymm10, dword ptr [{",
-                $x,
-                "} + {i}]\n",
+                "vpbroadcastd ymm10, dword ptr [{", $x, "} + {i}]\n",
                 "vpmaddubsw ymm11, ymm8, ymm10\n",
-                "vpaddw ymm",
-                $low,
-                ", ymm",
-                $low,
-                ", ymm11\n",
+                "vpaddw ymm", $low, ", ymm", $low, ", ymm11\n",
                 "vpmaddubsw ymm12, ymm9, ymm10\n",
-                "vpaddw ymm",
-                $high,
-                ", ymm",
-                $high,
-                ", ymm12\n",
+                "vpaddw ymm", $high, ", ymm", $high, ", ymm12\n",
             )
         };
     }
+    #[rustfmt::skip]
     macro_rules! offset {
         ($low:literal, $high:literal, $row:literal) => {
             concat!(
-                "mov {run}, [{rows} + ",
-                $row,
-                "]\n",
-                "vpbroadcastd ymm",
-                $low,
-                ", dword ptr [{run} + {at}]\n",
-                "vpbroadcastd ymm",
-                $high,
-                ", dword ptr [{run} + {at}]\n",
+                "mov {run}, [{rows} + ", $row, "]\n",
+                "vpbroadcastd ymm", $low, ", dword ptr [{run} + {at}]\n",
+                "vpbroadcastd ymm", $high, ", dword ptr [{run} + {at}]\n",
             )
         };
     }
     // One block: sums of 16 bits from the offsets on, 8 runs, then times the steps.
     macro_rules! block {
-        ($finish:ident) => {
+        ($scale:ident, $finish:ident) => {
             concat!(
                 // A block's offset and scale have 4 bytes, its values 32.
                 "mov {at}, {i}\n",
@@ -87,152 +73,77 @@ pub(super) unsafe fn add_spans(
                 "3:\n",
                 "vmovdqu ymm8, [{values}]\n",
                 "vmovdqu ymm9, [{values} + 32]\n",
-                column!("x0", "0", "1"),
-                column!("x1", "2", "3"),
-                column!("x2", "4", "5"),
-                column!("x3", "6", "7"),
+                products!("x0", "0", "1"),
+                products!("x1", "2", "3"),
+                products!("x2", "4", "5"),
+                products!("x3", "6", "7"),
                 "add {values}, 64\n",
                 "add {i}, 4\n",
                 "dec {run:e}\n",
                 "jnz 3b\n",
                 "vmovdqu ymm13, [{steps}]\n",
                 "vmovdqu ymm14, [{steps} + 32]\n",
-                $finish!("0", "1", "32", "0"),
-                $finish!("2", "3", "40", "64"),
-                $finish!("4", "5", "48", "128"),
-                $finish!("6", "7", "56", "192"),
+                $scale!("32"),
+                $finish!("0", "13", "0"),
+                $finish!("1", "14", "32"),
+                $scale!("40"),
+                $finish!("2", "13", "64"),
+                $finish!("3", "14", "96"),
+                $scale!("48"),
+                $finish!("4", "13", "128"),
+                $finish!("5", "14", "160"),
+                $scale!("56"),
+                $finish!("6", "13", "192"),
+                $finish!("7", "14", "224"),
                 "add {steps}, 64\n",
             )
         };
     }
+    // What ends a block, for a vector of sums: the first of a span begins `whole`, the last takes it to `sums`.
+    #[rustfmt::skip]
     macro_rules! first {
-        ($low:literal, $high:literal, $scale:literal, $at:literal) => {
+        ($sum:literal, $steps:literal, $at:literal) => {
             concat!(
-                "vpmaddwd ymm",
-                $low,
-                ", ymm",
-                $low,
-                ", ymm13\n",
-                "vmovdqa [{whole} + ",
-                $at,
-                "], ymm",
-                $low,
-                "\n",
-                "vpmaddwd ymm",
-                $high,
-                ", ymm",
-                $high,
-                ", ymm14\n",
-                "vmovdqa [{whole} + ",
-                $at,
-                " + 32], ymm",
-                $high,
-                "\n",
+                "vpmaddwd ymm", $sum, ", ymm", $sum, ", ymm", $steps, "\n",
+                "vmovdqa [{whole} + ", $at, "], ymm", $sum, "\n",
             )
         };
     }
+    #[rustfmt::skip]
+    macro_rules! added {
+        ($sum:literal, $steps:literal, $at:literal) => {
+            concat!(
+                "vpmaddwd ymm", $sum, ", ymm", $sum, ", ymm", $steps, "\n",
+                "vpaddd ymm", $sum, ", ymm", $sum, ", [{whole} + ", $at, "]\n",
+            )
+        };
+    }
+    #[rustfmt::skip]
     macro_rules! next {
-        ($low:literal, $high:literal, $scale:literal, $at:literal) => {
+        ($sum:literal, $steps:literal, $at:literal) => {
+            concat!(added!($sum, $steps, $at), "vmovdqa [{whole} + ", $at, "], ymm", $sum, "\n")
+        };
+    }
+    #[rustfmt::skip]
+    macro_rules! last {
+        ($sum:literal, $steps:literal, $at:literal) => {
             concat!(
-                "vpmaddwd ymm",
-                $low,
-                ", ymm",
-                $low,
-                ", ymm13\n",
-                "vpaddd ymm",
-                $low,
-                ", ymm",
-                $low,
-                ", [{whole} + ",
-                $at,
-                "]\n",
-                "vmovdqa [{whole} + ",
-                $at,
-                "], ymm",
-                $low,
-                "\n",
-                "vpmaddwd ymm",
-                $high,
-                ", ymm",
-                $high,
-                ", ymm14\n",
-                "vpaddd ymm",
-                $high,
-                ", ymm",
-                $high,
-                ", [{whole} + ",
-                $at,
-                " + 32]\n",
-                "vmovdqa [{whole} + ",
-                $at,
-                " + 32], ymm",
-                $high,
-                "\n",
+                added!($sum, $steps, $at),
+                "vcvtdq2ps ymm", $sum, ", ymm", $sum, "\n",
+                "vfmadd213ps ymm", $sum, ", ymm10, [{sums} + ", $at, "]\n",
+                "vmovups [{sums} + ", $at, "], ymm", $sum, "\n",
             )
         };
     }
-    macro_rules! last {
-        ($low:literal, $high:literal, $scale:literal, $at:literal) => {
-            concat!(
-                "mov {run}, [{rows} + ",
-                $scale,
-                "]\n",
-                "vbroadcastss ymm10, dword ptr [{run} + {at}]\n",
-                "vpmaddwd ymm",
-                $low,
-                ", ymm",
-                $low,
-                ", ymm13\n",
-                "vpaddd ymm",
-                $low,
-                ", ymm",
-                $low,
-                ", [{whole} + ",
-                $at,
-                "]\n",
-                "vcvtdq2ps ymm",
-                $low,
-                ", ymm",
-                $low,
-                "\n",
-                "vfmadd213ps ymm",
-                $low,
-                ", ymm10, [{sums} + ",
-                $at,
-                "]\n",
-                "vmovups [{sums} + ",
-                $at,
-                "], ymm",
-                $low,
-                "\n",
-                "vpmaddwd ymm",
-                $high,
-                ", ymm",
-                $high,
-                ", ymm14\n",
-                "vpaddd ymm",
-                $high,
-                ", ymm",
-                $high,
-                ", [{whole} + ",
-                $at,
-                " + 32]\n",
-                "vcvtdq2ps ymm",
-                $high,
-                ", ymm",
-                $high,
-                "\n",
-                "vfmadd213ps ymm",
-                $high,
-                ", ymm10, [{sums} + ",
-                $at,
-                " + 32]\n",
-                "vmovups [{sums} + ",
-                $at,
-                " + 32], ymm",
-                $high,
-                "\n",
-            )
+    // The scale of a row of activations, which only the last block of a span needs.
+    macro_rules! scale {
+        ($row:literal) => {
+            concat!("mov {run}, [{rows} + ", $row, "]\n", "vbroadcastss ymm10, dword ptr [{run} + {at}]\n")
+        };
+    }
+    macro_rules! no_scale {
+        ($row:literal) => {
+            ""
         };
     }
     // SAFETY: reads `spans * SPAN` blocks of the panel, of its steps and of each row of activations, which this
@@ -241,10 +152,10 @@ pub(super) unsafe fn add_spans(
     unsafe {
         core::arch::asm!(
             "2:",
-            block!(first),
-            block!(next),
-            block!(next),
-            block!(last),
+            block!(no_scale, first),
+            block!(no_scale, next),
+            block!(no_scale, next),
+            block!(scale, last),
             "dec {spans}",
             "jnz 2b",
             values = inout(reg) values.as_ptr() => _,

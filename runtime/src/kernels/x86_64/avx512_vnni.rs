@@ -1,15 +1,13 @@
 //! AVX-512 with VNNI: `avx2` with the dot products of [`vnni`](super::vnni) on 64 bytes, a run of all 16 rows of a
 //! panel. Cascade Lake (2019), Ice Lake, Zen 4 (2022) and later ones.
 
-use super::super::panel::{self, Columns, PANEL_BLOCK, PANEL_ROWS, RegisterTile, SPAN};
+use super::super::panel::{self, Columns, PANEL_BLOCK, PANEL_ROWS, RUNS, RegisterTile, SPAN, check_lengths};
 use super::super::{Kernels, Panel, QuantizedRows, Table, TileMut, WeightRows};
 use super::avx2;
-use super::avx2_integer::spread_q4;
-use super::vnni::{self, BYTE, FIRST, NIBBLE, RUNS, Vnni, check_lengths, spread_q8};
-use crate::format::WeightFormat;
-use crate::format::block::{BLOCK, CHUNK, Q4Group, Q8_TILE, RUN};
+use super::avx2_integer::{spread_q4, spread_q8};
+use super::vnni::{self, BYTE, FIRST, NIBBLE, SIGNS, Vnni};
+use crate::format::block::{BLOCK, CHUNK, RUN};
 use core::arch::x86_64::*;
-use core::ops::Range;
 
 /// The table, if this CPU has what it needs.
 pub(super) fn detect() -> Option<&'static Kernels> {
@@ -29,11 +27,11 @@ static KERNELS: Kernels = Kernels {
 
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
 fn gemm_q8(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>, panel: &mut Panel<'_>) {
-    // SAFETY: this function has the features of `Avx512Vnni`.
+    // SAFETY: this function has the features of `Avx512Vnni` and of `TILE`.
     unsafe {
         match x.n() {
             1 => vnni::gemv_q8::<Avx512Vnni>(w, x, out),
-            _ => panel::gemm::<COLUMNS, Avx512Vnni>(w, x, out, panel),
+            _ => panel::gemm(&TILE, w, x, out, panel),
         }
     }
 }
@@ -44,7 +42,7 @@ fn gemm_q4(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>, pan
     unsafe {
         match x.n() {
             1 => vnni::gemv_q4::<Avx512Vnni>(w, x, out),
-            _ => panel::gemm::<COLUMNS, Avx512Vnni>(w, x, out, panel),
+            _ => panel::gemm(&TILE, w, x, out, panel),
         }
     }
 }
@@ -70,44 +68,8 @@ unsafe impl Vnni for Avx512Vnni {
     }
 }
 
-// SAFETY: the methods need AVX2, FMA, F16C, AVX-512 F and BW, and VNNI, and are only called from the functions above,
-// which have them.
-unsafe impl RegisterTile<COLUMNS> for Avx512Vnni {
-    #[inline(always)]
-    unsafe fn spread(
-        format: WeightFormat,
-        group: &[u8],
-        tiles: Range<usize>,
-        half: usize,
-        values: &mut [u8],
-        scales: &mut [f32],
-    ) {
-        // SAFETY: the caller has the features (contract of the trait).
-        unsafe {
-            match format {
-                WeightFormat::Q4 => spread_q4(&Q4Group::new(group), tiles, half, values, scales),
-                _ => spread_q8(&group[tiles.start * Q8_TILE..tiles.end * Q8_TILE], half, values, scales),
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn multiply(
-        format: WeightFormat,
-        values: &[u8],
-        scales: &[f32],
-        x: Columns<'_, COLUMNS>,
-        sums: &mut [[f32; PANEL_ROWS]; COLUMNS],
-    ) {
-        // SAFETY: as in `spread`.
-        unsafe {
-            match format {
-                WeightFormat::Q4 => multiply_q4(values, scales, x, sums),
-                _ => multiply_q8(values, scales, x, sums),
-            }
-        }
-    }
-}
+const TILE: RegisterTile<COLUMNS> =
+    RegisterTile { spread_q8: spread_q8::<SIGNS>, spread_q4, multiply_q8, multiply_q4 };
 
 /// The sums of block `b`, which start at the offset times `UNIT`.
 ///

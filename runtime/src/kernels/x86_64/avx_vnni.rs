@@ -1,15 +1,13 @@
 //! AVX-VNNI: `avx2` with the dot products of [`vnni`](super::vnni) on 32 bytes, for processors without AVX-512: Alder
 //! Lake (2021) and its small cores, which are sold alone as N-series, and later ones.
 
-use super::super::panel::{self, Columns, PANEL_BLOCK, PANEL_ROWS, RegisterTile, SPAN};
+use super::super::panel::{self, Columns, PANEL_BLOCK, PANEL_ROWS, RUNS, RegisterTile, SPAN, check_lengths};
 use super::super::{Kernels, Panel, QuantizedRows, Table, TileMut, WeightRows};
 use super::avx2;
-use super::avx2_integer::{pin, spread_q4};
-use super::vnni::{self, BYTE, FIRST, NIBBLE, RUNS, Vnni, check_lengths, run_of, spread_q8};
-use crate::format::WeightFormat;
-use crate::format::block::{BLOCK, CHUNK, GROUP, Q4Group, Q8_TILE, RUN};
+use super::avx2_integer::{add_scaled, pin, spread_q4, spread_q8};
+use super::vnni::{self, BYTE, FIRST, NIBBLE, SIGNS, Vnni, run_of};
+use crate::format::block::{BLOCK, CHUNK, GROUP, RUN};
 use core::arch::x86_64::*;
-use core::ops::Range;
 
 /// The table, if this CPU has what it needs.
 pub(super) fn detect() -> Option<&'static Kernels> {
@@ -25,11 +23,11 @@ static KERNELS: Kernels = Kernels {
 
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
 fn gemm_q8(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>, panel: &mut Panel<'_>) {
-    // SAFETY: this function has the features of `AvxVnni`.
+    // SAFETY: this function has the features of `AvxVnni` and of `TILE`.
     unsafe {
         match x.n() {
             1 => vnni::gemv_q8::<AvxVnni>(w, x, out),
-            _ => panel::gemm::<COLUMNS, AvxVnni>(w, x, out, panel),
+            _ => panel::gemm(&TILE, w, x, out, panel),
         }
     }
 }
@@ -40,7 +38,7 @@ fn gemm_q4(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>, pan
     unsafe {
         match x.n() {
             1 => vnni::gemv_q4::<AvxVnni>(w, x, out),
-            _ => panel::gemm::<COLUMNS, AvxVnni>(w, x, out, panel),
+            _ => panel::gemm(&TILE, w, x, out, panel),
         }
     }
 }
@@ -66,43 +64,8 @@ unsafe impl Vnni for AvxVnni {
     }
 }
 
-// SAFETY: the methods need AVX2, FMA, F16C and AVX-VNNI and are only called from the functions above, which have them.
-unsafe impl RegisterTile<COLUMNS> for AvxVnni {
-    #[inline(always)]
-    unsafe fn spread(
-        format: WeightFormat,
-        group: &[u8],
-        tiles: Range<usize>,
-        half: usize,
-        values: &mut [u8],
-        scales: &mut [f32],
-    ) {
-        // SAFETY: the caller has the features (contract of the trait).
-        unsafe {
-            match format {
-                WeightFormat::Q4 => spread_q4(&Q4Group::new(group), tiles, half, values, scales),
-                _ => spread_q8(&group[tiles.start * Q8_TILE..tiles.end * Q8_TILE], half, values, scales),
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn multiply(
-        format: WeightFormat,
-        values: &[u8],
-        scales: &[f32],
-        x: Columns<'_, COLUMNS>,
-        sums: &mut [[f32; PANEL_ROWS]; COLUMNS],
-    ) {
-        // SAFETY: as in `spread`.
-        unsafe {
-            match format {
-                WeightFormat::Q4 => multiply_q4(values, scales, x, sums),
-                _ => multiply_q8(values, scales, x, sums),
-            }
-        }
-    }
-}
+const TILE: RegisterTile<COLUMNS> =
+    RegisterTile { spread_q8: spread_q8::<SIGNS>, spread_q4, multiply_q8, multiply_q4 };
 
 /// Sums of a register tile: of each row of activations, two vectors of weight rows.
 type Sums = [[__m256i; 2]; COLUMNS];
@@ -188,19 +151,6 @@ fn multiply_q8(
                 let x_scale = _mm256_set1_ps(*x.1.as_ptr().add(b));
                 add_scaled(sums, sum, w_scales.map(|w_scale| _mm256_mul_ps(w_scale, x_scale)));
             }
-        }
-    }
-}
-
-/// `sums += sum * scale`
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-fn add_scaled(sums: &mut [f32; PANEL_ROWS], sum: [__m256i; 2], scale: [__m256; 2]) {
-    for ((sums, sum), scale) in sums.as_chunks_mut::<GROUP>().0.iter_mut().zip(sum).zip(scale) {
-        // SAFETY: the chunk holds 8 floats.
-        unsafe {
-            let total = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, _mm256_loadu_ps(sums.as_ptr()));
-            _mm256_storeu_ps(sums.as_mut_ptr(), total);
         }
     }
 }

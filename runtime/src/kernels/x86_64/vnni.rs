@@ -14,14 +14,11 @@
 //! A row of activations alone is bound by memory, which 32 bytes at a time keep up with: those loops are here, for
 //! processors with either encoding of the instructions.
 
-use super::super::panel::{PANEL_BLOCK, PANEL_ROWS, SPAN};
+use super::super::panel::{RUNS, SPAN};
 use super::super::{QuantizedRows, TileMut, WeightRows};
 use super::avx2_integer::{prefetch, step_pairs, store_rows, tile_scales};
 use crate::format::block::{BLOCK, CHUNK, GROUP, Q4_NIBBLES, Q4Group, Q8_SCALES, Q8_TILE, RUN};
 use core::arch::x86_64::*;
-
-/// Runs of a block.
-pub(super) const RUNS: usize = BLOCK / RUN;
 
 /// What an offset is multiplied by to start the sums of a block of nibbles.
 pub(super) const NIBBLE: i32 = pair(1, 1);
@@ -47,33 +44,6 @@ pub(super) unsafe trait Vnni {
     unsafe fn add_bytes(sum: __m256i, w: __m256i, x: __m256i) -> __m256i;
     /// `vpdpwssd`
     unsafe fn add_words(sum: __m256i, a: __m256i, b: __m256i) -> __m256i;
-}
-
-/// What the loops over blocks rely on.
-#[inline]
-pub(super) fn check_lengths(blocks: usize, values: &[u8], x: &[(&[i8], &[f32], &[i32])]) {
-    assert!(values.len() == blocks * PANEL_BLOCK);
-    assert!(x.iter().all(|(q, s, o)| q.len() == blocks * BLOCK && s.len() == blocks && o.len() == blocks));
-}
-
-/// Bytes of 0 to 255 for the panel, and their scales.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn spread_q8(tiles: &[u8], half: usize, values: &mut [u8], scales: &mut [f32]) {
-    let signs = _mm256_set1_epi32(SIGNS);
-    let blocks =
-        values.as_chunks_mut::<PANEL_BLOCK>().0.iter_mut().zip(scales.as_chunks_mut::<PANEL_ROWS>().0);
-    for (tile, (values, scales)) in tiles.as_chunks::<Q8_TILE>().0.iter().zip(blocks) {
-        // SAFETY: a tile holds 8 scales and 8 chunks of 32 bytes, the panel's block two halves of 8 scales and 8
-        // runs of two halves of 32 bytes.
-        unsafe {
-            _mm256_storeu_ps(scales.as_mut_ptr().add(half * GROUP), tile_scales(tile.as_ptr()));
-            for c in 0..RUNS {
-                let chunk = _mm256_loadu_si256(tile.as_ptr().add(Q8_SCALES + c * CHUNK).cast());
-                let out = values.as_mut_ptr().add((2 * c + half) * CHUNK);
-                _mm256_storeu_si256(out.cast(), _mm256_xor_si256(chunk, signs));
-            }
-        }
-    }
 }
 
 /// Four activations, for all lanes.
