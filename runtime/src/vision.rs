@@ -22,8 +22,6 @@ pub struct VisionBuffers {
     normed: Region<f32>,
     /// `[n, d_model]` each
     qkv: [Region<f32>; 3],
-    /// `[n, d_model]`: attention's result, or what is added to the residual stream.
-    branch: Region<f32>,
     hidden: Hidden,
 }
 
@@ -35,13 +33,11 @@ impl VisionBuffers {
         let x = stream("vision.residual");
         let normed = stream("vision.normed");
         let qkv = ["vision.queries", "vision.keys", "vision.values"].map(&mut stream);
-        let branch = stream("vision.branch");
         VisionBuffers {
             patches: carver.region("vision.patches", n * c.patch_values()),
             x,
             normed,
             qkv,
-            branch,
             hidden: Hidden::carve(carver, "vision.hidden", n, c.d_ff, kinds),
         }
     }
@@ -99,7 +95,7 @@ fn attend(
     };
     attention(exec, &heads, q, kv, &mut [], &mut b.normed);
     let input = acts.input(exec, &b.normed, &[&w.out]);
-    linear_add(exec, &w.out, &input, &mut b.branch, &mut b.x);
+    linear_add(exec, &w.out, &input, &mut b.x);
 }
 
 /// `x += down(gelu(up(norm2(x))))`
@@ -116,7 +112,7 @@ fn mlp(
         let part = part.start * d..part.end * d;
         let input = acts.input(exec, &b.normed[part.clone()], &[&w.up]);
         let layer = b.hidden.fill(exec, HiddenWeights { gate: &w.up, up: None }, &input, &w.down);
-        linear_add(exec, &w.down, &layer, &mut b.branch[part.clone()], &mut b.x[part]);
+        linear_add(exec, &w.down, &layer, &mut b.x[part]);
     }
 }
 

@@ -6,7 +6,9 @@ use half::f16;
 use pg_runtime::Kernels;
 use pg_runtime::format::WeightFormat;
 use pg_runtime::format::block::BLOCK;
-use pg_runtime::kernels::{KvRows, KvSlice, Panel, QuantizedRows, Queries, TileMut, WeightRows, span};
+use pg_runtime::kernels::{
+    KvRows, KvSlice, Output, Panel, QuantizedRows, Queries, TileMut, WeightRows, span,
+};
 
 /// A kernel with what it works on.
 struct Subject {
@@ -121,7 +123,8 @@ fn product(
         let w = WeightRows::new(format, &weights, k, rows);
         let x = QuantizedRows::new(&q, &scale, &offset, n, k, span);
         let mut panel = Panel::new(&mut panel.0, &mut panel.1, &mut panel.2);
-        kernels.gemm_quantized(&w, &x, &mut TileMut::new(&mut out, n, rows), &mut panel);
+        let mut out = Output::new(TileMut::new(&mut out, n, rows), None);
+        kernels.gemm_quantized(&w, &x, &mut out, &mut panel);
     })
 }
 

@@ -35,8 +35,6 @@ pub struct DecoderState {
     attended: Region<f32>,
     /// Attention of one position over parts of the keys.
     attention_parts: Region<f32>,
-    /// `[n, d_model]`: what is added to the residual stream.
-    branch: Region<f32>,
     hidden: Hidden,
     /// `[n_vocab]`
     logits: Region<f32>,
@@ -72,7 +70,6 @@ impl DecoderState {
             v: carver.region("decoder.values", n * d_kv),
             attended: carver.region("decoder.attended", n * d_q),
             attention_parts: carver.region("decoder.attention_parts", attention::parts_len(&heads(c))),
-            branch: carver.region("decoder.branch", n * c.d_model),
             hidden: Hidden::carve(carver, "decoder.hidden", n, c.d_ff, sizes.kinds),
             logits: carver.region("decoder.logits", c.n_vocab),
             cache: KvCache::carve(carver, sizes.kv, c.n_layers, sizes.n_positions, d_kv),
@@ -184,8 +181,7 @@ fn attend(
     let attended = &mut s.attended[..rows.len() * d_q];
     attention(exec, &heads(c), q, kv, &mut s.attention_parts, attended);
     let input = acts.input(exec, attended, &[&w.output]);
-    let (branch, x) = (&mut s.branch[..rows.len() * d], &mut s.x[rows.start * d..rows.end * d]);
-    linear_add(exec, &w.output, &input, branch, x);
+    linear_add(exec, &w.output, &input, &mut s.x[rows.start * d..rows.end * d]);
 }
 
 /// `x += down(gelu(gate(norm(x))) * up(norm(x)))` for some rows.
@@ -199,13 +195,13 @@ fn mlp(
 ) {
     let d = c.d_model;
     let x = &mut s.x[rows.start * d..rows.end * d];
-    let (normed, branch) = (&mut s.normed[..x.len()], &mut s.branch[..x.len()]);
+    let normed = &mut s.normed[..x.len()];
     rms_norm(c, w.ffn_norm, x, normed, exec);
     for part in hidden::chunks(rows.len()) {
         let part = part.start * d..part.end * d;
         let input = acts.input(exec, &normed[part.clone()], &[&w.gate, &w.up]);
         let layer = s.hidden.fill(exec, HiddenWeights { gate: &w.gate, up: Some(&w.up) }, &input, &w.down);
-        linear_add(exec, &w.down, &layer, &mut branch[part.clone()], &mut x[part]);
+        linear_add(exec, &w.down, &layer, &mut x[part]);
     }
 }
 

@@ -27,7 +27,7 @@ mod vector;
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 mod x86_64;
 
-pub use operands::{KvRows, KvSlice, Panel, QuantizedRows, Queries, Strips, TileMut, WeightRows};
+pub use operands::{KvRows, KvSlice, Output, Panel, QuantizedRows, Queries, Strips, TileMut, WeightRows};
 pub(crate) use panel::even_parts;
 pub use peak::{Operands, Peak};
 
@@ -52,10 +52,10 @@ pub struct Kernels {
 #[allow(clippy::type_complexity)] // one signature a line reads better than fourteen aliases
 struct Table {
     quantize: unsafe fn(&[f32], usize, &mut [i8], &mut [f32], &mut [i32]),
-    gemm_q8: unsafe fn(&WeightRows<'_>, &QuantizedRows<'_>, &mut TileMut<'_>, &mut Panel<'_>),
-    gemm_q4: unsafe fn(&WeightRows<'_>, &QuantizedRows<'_>, &mut TileMut<'_>, &mut Panel<'_>),
-    gemm_f32: unsafe fn(&WeightRows<'_>, &[f32], &mut TileMut<'_>),
-    gemm_f16: unsafe fn(&WeightRows<'_>, &[f32], &mut TileMut<'_>),
+    gemm_q8: unsafe fn(&WeightRows<'_>, &QuantizedRows<'_>, &mut Output<'_>, &mut Panel<'_>),
+    gemm_q4: unsafe fn(&WeightRows<'_>, &QuantizedRows<'_>, &mut Output<'_>, &mut Panel<'_>),
+    gemm_f32: unsafe fn(&WeightRows<'_>, &[f32], &mut Output<'_>),
+    gemm_f16: unsafe fn(&WeightRows<'_>, &[f32], &mut Output<'_>),
     attend_room: fn(usize, usize) -> usize,
     attend_f32: AttendFn<f32>,
     attend_f16: AttendFn<half::f16>,
@@ -141,12 +141,12 @@ impl Kernels {
         unsafe { (self.table.quantize)(x, span, q, scale, offset) }
     }
 
-    /// `out[t][r] = dot(weights[r], x[t])` for quantized weights and activations; `panel` is scratch memory.
+    /// `out[t][r]` takes `dot(weights[r], x[t])` of quantized weights and activations; `panel` is scratch memory.
     pub fn gemm_quantized(
         &self,
         w: &WeightRows<'_>,
         x: &QuantizedRows<'_>,
-        out: &mut TileMut<'_>,
+        out: &mut Output<'_>,
         panel: &mut Panel<'_>,
     ) {
         assert_eq!((out.n_rows(), out.n_cols()), (x.n(), w.rows()), "tile");
@@ -157,17 +157,17 @@ impl Kernels {
             WeightFormat::Q4 => self.table.gemm_q4,
             f => panic!("{} weights are not quantized", f.name()),
         };
-        // SAFETY: the table runs here; `WeightRows`, `QuantizedRows` and `TileMut` checked their own lengths
+        // SAFETY: the table runs here; `WeightRows`, `QuantizedRows` and `Output` checked their own lengths
         // and the assertions above that they belong together.
         unsafe { f(w, x, out, panel) }
     }
 
-    /// `out[t][r] = dot(weights[r], x[t])` for float weights; `x` is `[n, k]` without gaps.
+    /// `out[t][r]` takes `dot(weights[r], x[t])` of float weights; `x` is `[n, k]` without gaps.
     pub fn gemm_float(
         &self,
         w: &WeightRows<'_>,
         x: &[f32],
-        out: &mut TileMut<'_>,
+        out: &mut Output<'_>,
         work: &mut FloatWork,
         buffer: &mut [f32],
     ) {
@@ -185,7 +185,7 @@ impl Kernels {
             WeightFormat::F16 => self.table.gemm_f16,
             f => panic!("{} weights are not floats", f.name()),
         };
-        // SAFETY: the table runs here; `WeightRows` and `TileMut` checked their own lengths and the assertions
+        // SAFETY: the table runs here; `WeightRows` and `Output` checked their own lengths and the assertions
         // above that they belong together.
         unsafe { f(w, x, out) }
     }

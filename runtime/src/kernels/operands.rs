@@ -244,6 +244,68 @@ impl<'a, T> TileMut<'a, T> {
     }
 }
 
+/// Where the results of a product go, and what is added to them on their way.
+#[derive(Debug)]
+pub struct Output<'a> {
+    tile: TileMut<'a>,
+    bias: Option<&'a [f32]>,
+    add: bool,
+}
+
+impl<'a> Output<'a> {
+    /// `tile = result + bias`
+    ///
+    /// # Panics
+    /// If `bias` is not one value a column.
+    pub fn new(tile: TileMut<'a>, bias: Option<&'a [f32]>) -> Self {
+        assert!(bias.is_none_or(|bias| bias.len() == tile.n_cols), "bias");
+        Output { tile, bias, add: false }
+    }
+
+    /// `tile += result + bias`
+    ///
+    /// # Panics
+    /// As [`Output::new`].
+    pub fn add_to(tile: TileMut<'a>, bias: Option<&'a [f32]>) -> Self {
+        Output { add: true, ..Output::new(tile, bias) }
+    }
+
+    /// Number of rows (activations).
+    pub fn n_rows(&self) -> usize {
+        self.tile.n_rows
+    }
+
+    /// Number of columns (weight rows).
+    pub fn n_cols(&self) -> usize {
+        self.tile.n_cols
+    }
+
+    /// Takes results of row `t`: for the columns from `first` on, if there are as many.
+    #[inline]
+    pub(super) fn put(&mut self, t: usize, first: usize, results: &[f32]) {
+        let out = &mut self.tile.row(t)[first..];
+        for (i, (out, &result)) in out.iter_mut().zip(results).enumerate() {
+            let result = self.bias.map_or(result, |bias| result + bias[first + i]);
+            *out = if self.add { *out + result } else { result };
+        }
+    }
+
+    /// As [`Output::put`] for whole vectors, which is the rule.
+    #[inline(always)]
+    pub(super) fn put_vectors<const N: usize>(&mut self, t: usize, first: usize, mut results: [f32; N]) {
+        let Some(out) = self.tile.row(t)[first..].first_chunk_mut::<N>() else {
+            return self.put(t, first, &results);
+        };
+        if let Some(bias) = self.bias.and_then(|bias| bias[first..].first_chunk::<N>()) {
+            results.iter_mut().zip(bias).for_each(|(result, bias)| *result += bias);
+        }
+        if self.add {
+            results.iter_mut().zip(&*out).for_each(|(result, out)| *result += out);
+        }
+        *out = results;
+    }
+}
+
 /// Strips of columns of a row-major output, given out row by row: first all rows of the first strip, then those of
 /// the next. Different threads may hold different rows.
 #[derive(Debug)]

@@ -6,7 +6,7 @@
 //! pass by, and the sums stay beside it until the whole row is done. Short runs of activations repeat their last row:
 //! there is no slower path for remainders.
 
-use super::{Panel, QuantizedRows, TileMut, WeightRows};
+use super::{Output, Panel, QuantizedRows, WeightRows};
 use crate::format::WeightFormat;
 use crate::format::block::{BLOCK, GROUP, RUN, q4_row_scales};
 use core::ops::Range;
@@ -61,7 +61,7 @@ pub(crate) fn even_parts(n: usize, max: usize) -> impl Iterator<Item = Range<usi
     (0..parts).map(move |i| n * i / parts..n * (i + 1) / parts)
 }
 
-/// `out[t][r] = dot(w[r], x[t])`
+/// `out[t][r]` takes `dot(w[r], x[t])`.
 ///
 /// # Safety
 /// The CPU has the features that the functions of `tile` need.
@@ -70,7 +70,7 @@ pub(super) unsafe fn gemm<const N: usize>(
     tile: &RegisterTile<N>,
     w: &WeightRows<'_>,
     x: &QuantizedRows<'_>,
-    out: &mut TileMut<'_>,
+    out: &mut Output<'_>,
     panel: &mut Panel<'_>,
 ) {
     let format = w.format();
@@ -83,8 +83,8 @@ pub(super) unsafe fn gemm<const N: usize>(
         let (first_t, n) = (part.start, part.len());
         for first in (0..w.groups()).step_by(2) {
             let groups = [first, (first + 1).min(w.groups() - 1)].map(|g| w.group(g));
-            let sums = panel.sums.as_chunks_mut::<PANEL_ROWS>().0;
-            sums[..n.next_multiple_of(N)].fill([0.0; PANEL_ROWS]);
+            let sums = &mut panel.sums.as_chunks_mut::<PANEL_ROWS>().0[..n.next_multiple_of(N)];
+            sums.fill([0.0; PANEL_ROWS]);
             for b in (0..blocks).step_by(PANEL_K / BLOCK) {
                 let part = b..blocks.min(b + PANEL_K / BLOCK);
                 let values = &mut panel.values[..part.len() * PANEL_BLOCK];
@@ -94,7 +94,7 @@ pub(super) unsafe fn gemm<const N: usize>(
                     // the same number of blocks, here and below.
                     unsafe { spread(group, part.clone(), half, values, scales) };
                 }
-                for (i, sums) in sums[..n.next_multiple_of(N)].as_chunks_mut::<N>().0.iter_mut().enumerate() {
+                for (i, sums) in sums.as_chunks_mut::<N>().0.iter_mut().enumerate() {
                     // A loop, because `from_fn` is called and not inlined here.
                     let mut columns: Columns<'_, N> = [(&[], &[], &[]); N];
                     for (j, column) in columns.iter_mut().enumerate() {
@@ -105,7 +105,6 @@ pub(super) unsafe fn gemm<const N: usize>(
                     unsafe { multiply(values, scales, columns, sums) };
                 }
             }
-            let rows = first * GROUP..w.rows().min((first + 2) * GROUP);
             let mut row_scales = [1.0; PANEL_ROWS];
             if format == WeightFormat::Q4 {
                 for (scales, group) in row_scales.as_chunks_mut().0.iter_mut().zip(groups) {
@@ -113,10 +112,9 @@ pub(super) unsafe fn gemm<const N: usize>(
                 }
             }
             for (t, sums) in sums[..n].iter().enumerate() {
-                let out = &mut out.row(first_t + t)[rows.clone()];
-                for ((out, sum), scale) in out.iter_mut().zip(sums).zip(row_scales) {
-                    *out = sum * scale;
-                }
+                let mut results = row_scales;
+                results.iter_mut().zip(sums).for_each(|(result, sum)| *result *= sum);
+                out.put_vectors(first_t + t, first * GROUP, results);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The specification: every operation in its plainest form, on any machine.
 
 use super::peak::{Operands, Peak, VALUES};
-use super::{Kernels, KvRows, QuantizedRows, Queries, Table, TileMut, WeightRows};
+use super::{Kernels, KvRows, Output, QuantizedRows, Queries, Table, TileMut, WeightRows};
 use crate::format::block::{self, BLOCK, RUN};
 use half::f16;
 
@@ -78,7 +78,7 @@ fn offset_of(q: &[i8]) -> i32 {
     i32::from(halves[1]) << 16 | i32::from(halves[0] as u16)
 }
 
-fn gemm_quantized(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
+fn gemm_quantized(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut Output<'_>) {
     let (format, rows) = (w.format(), w.format().group_rows());
     for r in 0..w.rows() {
         let group = w.group(r / rows);
@@ -90,7 +90,7 @@ fn gemm_quantized(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'
                 let dot: i32 = weights.iter().zip(q).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum();
                 acc += w_scale * x_scale * dot as f32;
             }
-            out.row(t)[r] = acc;
+            out.put(t, r, &[acc]);
         }
     }
 }
@@ -98,13 +98,13 @@ fn gemm_quantized(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'
 fn gemm_float<const N: usize>(
     w: &WeightRows<'_>,
     x: &[f32],
-    out: &mut TileMut<'_>,
+    out: &mut Output<'_>,
     read: impl Fn([u8; N]) -> f32,
 ) {
     for (t, x) in x.chunks_exact(w.k()).enumerate() {
-        let out = out.row(t);
-        for (r, out) in out.iter_mut().enumerate() {
-            *out = w.group(r).as_chunks::<N>().0.iter().zip(x).map(|(b, v)| read(*b) * v).sum();
+        for r in 0..w.rows() {
+            let sum = w.group(r).as_chunks::<N>().0.iter().zip(x).map(|(b, v)| read(*b) * v).sum();
+            out.put(t, r, &[sum]);
         }
     }
 }

@@ -216,7 +216,7 @@ fn integer_products_agree_to_the_bit() {
                     kernels.gemm_quantized(
                         &WeightRows::new(format, &w[offset..], k, rows),
                         &QuantizedRows::new(&q[offset..], &x.scale, &x.offset, n, k, span(format)),
-                        &mut TileMut::new(&mut out, n, rows),
+                        &mut Output::new(TileMut::new(&mut out, n, rows), None),
                         &mut Room::new().panel(),
                     );
                     out
@@ -236,6 +236,38 @@ fn integer_products_agree_to_the_bit() {
 }
 
 #[test]
+fn results_go_to_their_places_with_what_is_added() {
+    const N: usize = 4;
+    let mut numbers = Numbers(5);
+    let (n, columns) = (3, 11);
+    let (bias, before) = (numbers.floats(columns), numbers.floats(n * columns));
+    let results = numbers.floats(n * columns.next_multiple_of(N));
+    for (with_bias, add) in [(false, false), (true, false), (false, true), (true, true)] {
+        let run = |vectors: bool| {
+            let mut out = before.clone();
+            let (tile, bias) = (TileMut::new(&mut out, n, columns), with_bias.then_some(&bias[..]));
+            let mut output = if add { Output::add_to(tile, bias) } else { Output::new(tile, bias) };
+            for (i, results) in results.as_chunks::<N>().0.iter().enumerate() {
+                let (t, first) = (i / columns.div_ceil(N), i % columns.div_ceil(N) * N);
+                if vectors { output.put_vectors(t, first, *results) } else { output.put(t, first, results) }
+            }
+            out
+        };
+        for (i, (one, vectors)) in run(false).into_iter().zip(run(true)).enumerate() {
+            let (t, c) = (i / columns, i % columns);
+            let mut expected = results[t * columns.next_multiple_of(N) + c];
+            if with_bias {
+                expected += bias[c];
+            }
+            if add {
+                expected += before[i];
+            }
+            assert_eq!((one, vectors), (expected, expected), "row {t} column {c} {with_bias} {add}");
+        }
+    }
+}
+
+#[test]
 fn products_with_real_scales_agree() {
     let mut numbers = Numbers(3);
     for format in WeightFormat::ALL {
@@ -244,19 +276,21 @@ fn products_with_real_scales_agree() {
                 let w = numbers.weights(format, k, rows, None);
                 let x = numbers.floats(n * k);
                 let w = WeightRows::new(format, &w, k, rows);
+                let (bias, before) = (numbers.floats(rows), numbers.floats(n * rows));
                 let run = |kernels: &Kernels| {
-                    let mut out = alloc::vec![0.0; n * rows];
+                    let mut out = before.clone();
                     let cut = rows / 2 / GROUP * GROUP;
                     let (left, right) = TileMut::new(&mut out, n, rows).split_columns(cut);
-                    for (mut tile, part) in [(left, 0..cut), (right, cut..rows)] {
+                    for (tile, part) in [(left, 0..cut), (right, cut..rows)] {
+                        let mut out = Output::add_to(tile, Some(&bias[part.clone()]));
                         if format.is_quantized() {
                             let x = Activations::of(kernels, &x, k, span(format));
                             let x = QuantizedRows::new(&x.q, &x.scale, &x.offset, n, k, span(format));
-                            kernels.gemm_quantized(&w.slice(part), &x, &mut tile, &mut Room::new().panel());
+                            kernels.gemm_quantized(&w.slice(part), &x, &mut out, &mut Room::new().panel());
                         } else {
                             let mut buffer = alloc::vec![0.0; kernels.float_buffer_len(k)];
                             let mut work = kernels.float_work();
-                            kernels.gemm_float(&w.slice(part), &x, &mut tile, &mut work, &mut buffer);
+                            kernels.gemm_float(&w.slice(part), &x, &mut out, &mut work, &mut buffer);
                         }
                     }
                     out

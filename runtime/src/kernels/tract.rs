@@ -10,7 +10,7 @@
 //! * It keeps scratch per thread and grows it at first use: [`Gemm::warm_up`] multiplies once on every thread.
 //! * Its kernels load panels with instructions that fault off their alignment: [`Gemm::gemm`] aligns them.
 
-use super::operands::{TileMut, WeightRows};
+use super::operands::{Output, TileMut, WeightRows};
 use crate::format::WeightFormat;
 use alloc::boxed::Box;
 use core::fmt;
@@ -102,7 +102,7 @@ impl Gemm {
     }
 
     /// `out[t][r] = dot(w[r], x[t])`; `buffer` is [`Gemm::buffer_len`] floats.
-    pub(super) fn gemm(&mut self, w: &WeightRows<'_>, x: &[f32], out: &mut TileMut<'_>, buffer: &mut [f32]) {
+    pub(super) fn gemm(&mut self, w: &WeightRows<'_>, x: &[f32], out: &mut Output<'_>, buffer: &mut [f32]) {
         let c = self.c;
         let k = w.k();
         let (lanes, panel_len) = (c.activations.r, c.activations.single_panel_len(k));
@@ -127,7 +127,7 @@ impl Gemm {
                 let b = Panels::new(&c.activations, b_panels, n, k);
                 let results = self.multiply(&a, &b);
                 for (t, result) in results.chunks_exact(c.weights.r).take(n).enumerate() {
-                    out.row(chunk * CHUNK + t)[first..first + m].copy_from_slice(&result[..m]);
+                    out.put(chunk * CHUNK + t, first, &result[..m]);
                 }
             }
         }
@@ -137,7 +137,8 @@ impl Gemm {
     pub(super) fn warm_up(&mut self, buffer: &mut [f32]) {
         let mut out = [0.0; 2];
         let one = WeightRows::new(WeightFormat::F32, &[0; 4], 1, 1);
-        self.gemm(&one, &[0.0; 2], &mut TileMut::new(&mut out, 2, 1), buffer);
+        let mut out = Output::new(TileMut::new(&mut out, 2, 1), None);
+        self.gemm(&one, &[0.0; 2], &mut out, buffer);
     }
 
     /// One panel of weights times up to `CHUNK` activations: `[CHUNK, lanes]` products.

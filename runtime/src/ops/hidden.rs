@@ -3,7 +3,7 @@
 
 use super::linear::{QuantizedTile, product};
 use super::{Activations, Exec, Input, Matrix, Worker};
-use crate::kernels::{Kernels, TileMut, even_parts, span};
+use crate::kernels::{Kernels, Output, TileMut, even_parts, span};
 use crate::memory::{Carver, Region};
 use core::ops::Range;
 
@@ -141,11 +141,15 @@ fn fill_unit(
     let (n, width) = (input.n(), unit.len());
     let Worker { hidden: HiddenTiles { gate, up }, tools, .. } = worker;
     let gate = &mut gate[..n * width];
-    product(kernels, tools, w.gate, unit.clone(), input, &mut TileMut::new(gate, n, width));
+    let mut product = |w: &Matrix<'_>, out: &mut [f32]| {
+        let mut out = Output::new(TileMut::new(out, n, width), w.bias_of(&unit));
+        product(kernels, tools, w, unit.clone(), input, &mut out);
+    };
+    product(w.gate, gate);
     match w.up {
         Some(matrix) => {
             let up = &mut up[..n * width];
-            product(kernels, tools, matrix, unit, input, &mut TileMut::new(up, n, width));
+            product(matrix, up);
             kernels.gelu_mul(gate, up);
         }
         None => kernels.gelu(gate),

@@ -2,7 +2,7 @@
 
 use super::{Exec, Tools};
 use crate::format::block::BLOCK;
-use crate::kernels::{Kernels, QuantizedRows, TileMut, WeightRows, span};
+use crate::kernels::{Kernels, Output, QuantizedRows, TileMut, WeightRows, span};
 use crate::memory::{Carver, Region};
 use crate::threads::partition::take;
 use core::ops::Range;
@@ -22,10 +22,15 @@ pub struct Matrix<'m> {
     pub bias: Option<&'m [f32]>,
 }
 
-impl Matrix<'_> {
+impl<'m> Matrix<'m> {
     /// Number of outputs.
     pub fn rows(&self) -> usize {
         self.weights.rows()
+    }
+
+    /// The bias of some outputs.
+    pub(super) fn bias_of(&self, rows: &Range<usize>) -> Option<&'m [f32]> {
+        self.bias.map(|bias| &bias[rows.clone()])
     }
 }
 
@@ -183,58 +188,50 @@ impl<'a> Input<'a> {
 }
 
 /// `out[t] = W x[t] + b`; `out` is `[n, rows]`.
-pub fn linear(exec: &mut Exec, w: &Matrix<'_>, input: &Input<'_>, out: &mut [f32]) {
-    share_rows(exec, w, input, out, None);
+pub fn linear<'a>(exec: &mut Exec, w: &Matrix<'a>, input: &Input<'_>, out: &'a mut [f32]) {
+    share_rows(exec, w, input, out, Output::new);
 }
 
-/// `sum[t] += W x[t] + b`; `sum` and `room` are `[n, rows]`.
-pub fn linear_add(exec: &mut Exec, w: &Matrix<'_>, input: &Input<'_>, room: &mut [f32], sum: &mut [f32]) {
-    share_rows(exec, w, input, room, Some(sum));
+/// `out[t] += W x[t] + b`; `out` is `[n, rows]`.
+pub fn linear_add<'a>(exec: &mut Exec, w: &Matrix<'a>, input: &Input<'_>, out: &'a mut [f32]) {
+    share_rows(exec, w, input, out, Output::add_to);
 }
 
-fn share_rows(exec: &mut Exec, w: &Matrix<'_>, input: &Input<'_>, out: &mut [f32], sum: Option<&mut [f32]>) {
-    let all = |x| TileMut::new(x, input.n, w.rows());
-    let mut out = all(&mut out[..input.n * w.rows()]);
-    let mut sum = sum.map(all);
+fn share_rows<'a>(
+    exec: &mut Exec,
+    w: &Matrix<'a>,
+    input: &Input<'_>,
+    out: &'a mut [f32],
+    output: fn(TileMut<'a>, Option<&'a [f32]>) -> Output<'a>,
+) {
+    let mut out = TileMut::new(&mut out[..input.n * w.rows()], input.n, w.rows());
     exec.share(
         w.rows(),
         ROW_UNIT,
         input.n * w.rows() * w.weights.k(),
-        |range| {
-            let n = range.len();
-            (out.take_columns(n), sum.as_mut().map(|sum| sum.take_columns(n)))
-        },
-        |kernels, worker, range, (mut tile, sum)| {
-            product(kernels, &mut worker.tools, w, range, input, &mut tile);
-            if let Some(mut sum) = sum {
-                for t in 0..tile.n_rows() {
-                    kernels.add(sum.row(t), tile.row(t));
-                }
-            }
+        |range| out.take_columns(range.len()),
+        |kernels, worker, range, tile| {
+            let mut out = output(tile, w.bias_of(&range));
+            product(kernels, &mut worker.tools, w, range, input, &mut out);
         },
     );
 }
 
-/// One member's share: rows `range` of `W x[t] + b` to `tile`.
+/// One member's share: rows `range` of `W x[t]` to `out`.
 pub(super) fn product(
     kernels: &'static Kernels,
     tools: &mut Tools,
     w: &Matrix<'_>,
     range: Range<usize>,
     input: &Input<'_>,
-    tile: &mut TileMut<'_>,
+    out: &mut Output<'_>,
 ) {
-    let weights = w.weights.slice(range.clone());
+    let weights = w.weights.slice(range);
     match (&input.quantized, weights.format().is_quantized()) {
-        (Some(x), true) => kernels.gemm_quantized(&weights, x, tile, &mut tools.panel()),
+        (Some(x), true) => kernels.gemm_quantized(&weights, x, out, &mut tools.panel()),
         (None, false) => {
-            kernels.gemm_float(&weights, input.x, tile, &mut tools.float, &mut tools.float_buffer);
+            kernels.gemm_float(&weights, input.x, out, &mut tools.float, &mut tools.float_buffer);
         }
         _ => unreachable!("matrices that share an input are stored alike: `Model` checks it"),
-    }
-    if let Some(bias) = w.bias {
-        for t in 0..tile.n_rows() {
-            kernels.add(tile.row(t), &bias[range.clone()]);
-        }
     }
 }

@@ -3,7 +3,7 @@
 //! Its floats are those of every x86 table; its integer products are in `avx2_integer`.
 
 use super::super::vector::{self, Lane, MAX_LANES, Simd};
-use super::super::{Kernels, KvRows, Queries, Table, TileMut, WeightRows, attention};
+use super::super::{Kernels, KvRows, Output, Queries, Table, TileMut, WeightRows, attention};
 use super::avx2_integer::{gemm_q4, gemm_q8};
 use crate::format::block::BLOCK;
 use core::arch::x86_64::*;
@@ -266,32 +266,32 @@ fn offset_of(q: __m256i) -> i32 {
 const ROWS: usize = 4;
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn gemm_f32(w: &WeightRows<'_>, x: &[f32], out: &mut TileMut<'_>) {
+fn gemm_f32(w: &WeightRows<'_>, x: &[f32], out: &mut Output<'_>) {
     gemm_float::<4>(w, x, out)
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn gemm_f16(w: &WeightRows<'_>, x: &[f32], out: &mut TileMut<'_>) {
+fn gemm_f16(w: &WeightRows<'_>, x: &[f32], out: &mut Output<'_>) {
     gemm_float::<2>(w, x, out)
 }
 
 #[inline(always)]
-fn gemm_float<const BYTES: usize>(w: &WeightRows<'_>, x: &[f32], out: &mut TileMut<'_>)
+fn gemm_float<const BYTES: usize>(w: &WeightRows<'_>, x: &[f32], out: &mut Output<'_>)
 where
     Unaligned<BYTES>: Lane<F32x8>,
 {
     for (t, x) in x.chunks_exact(w.k()).enumerate() {
-        let out = out.row(t);
-        let grouped = out.len() - out.len() % ROWS;
+        let grouped = w.rows() - w.rows() % ROWS;
         for r in (0..grouped).step_by(ROWS) {
             let rows = [r, r + 1, r + 2, r + 3].map(|r| Unaligned::<BYTES>::row(w.group(r)));
             // SAFETY: both callers have the features; a row holds as many weights as `x` values.
             let dots = unsafe { vector::dots::<F32x8, _, ROWS>(rows, x) };
-            out[r..r + ROWS].copy_from_slice(&dots);
+            out.put_vectors(t, r, dots);
         }
-        for (r, out) in out.iter_mut().enumerate().skip(grouped) {
+        for r in grouped..w.rows() {
             // SAFETY: as above.
-            [*out] = unsafe { vector::dots::<F32x8, _, 1>([Unaligned::<BYTES>::row(w.group(r))], x) };
+            let dot = unsafe { vector::dots::<F32x8, _, 1>([Unaligned::<BYTES>::row(w.group(r))], x) };
+            out.put(t, r, &dot);
         }
     }
 }

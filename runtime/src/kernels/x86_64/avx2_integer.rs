@@ -6,7 +6,7 @@
 //! magnitude of the weight and the activation with the weight's sign, one product of pairs at a time.
 
 use super::super::panel::{self, Columns, PANEL_BLOCK, PANEL_ROWS, RUNS, RegisterTile, SPAN, check_lengths};
-use super::super::{Panel, QuantizedRows, TileMut, WeightRows};
+use super::super::{Output, Panel, QuantizedRows, WeightRows};
 use super::avx2_q4;
 use crate::format::block::{BLOCK, CHUNK, GROUP, Q4_NIBBLES, Q4_STEPS, Q4Group, Q8_SCALES, Q8_TILE, RUN};
 use core::arch::x86_64::*;
@@ -16,7 +16,7 @@ use core::ops::Range;
 pub(super) fn gemm_q8(
     w: &WeightRows<'_>,
     x: &QuantizedRows<'_>,
-    out: &mut TileMut<'_>,
+    out: &mut Output<'_>,
     panel: &mut Panel<'_>,
 ) {
     if x.n() == 1 {
@@ -30,7 +30,7 @@ pub(super) fn gemm_q8(
 pub(super) fn gemm_q4(
     w: &WeightRows<'_>,
     x: &QuantizedRows<'_>,
-    out: &mut TileMut<'_>,
+    out: &mut Output<'_>,
     panel: &mut Panel<'_>,
 ) {
     if x.n() == 1 {
@@ -245,11 +245,11 @@ fn add_products<const NIBBLES: bool>(sum: __m256i, w: __m256i, x: __m256i, ones:
 
 /// One row of activations: each tile is read once and used from registers.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn gemv_q4(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
+fn gemv_q4(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut Output<'_>) {
     let (q, scale, offset) = x.row(0);
     assert!(q.len() == scale.len() * BLOCK && offset.len() == scale.len());
     let (ones, low) = (_mm256_set1_epi16(1), _mm256_set1_epi8(15));
-    for (g, out) in out.row(0).chunks_mut(GROUP).enumerate() {
+    for g in 0..w.groups() {
         let group = Q4Group::new(w.group(g));
         let mut total = _mm256_setzero_ps();
         let mut whole = _mm256_setzero_si256();
@@ -278,17 +278,18 @@ fn gemv_q4(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
             }
         }
         // SAFETY: a group has 8 row scales.
-        store_rows(unsafe { _mm256_mul_ps(total, _mm256_loadu_ps(group.scales().as_ptr().cast())) }, out);
+        let total = unsafe { _mm256_mul_ps(total, _mm256_loadu_ps(group.scales().as_ptr().cast())) };
+        out.put_vectors(0, g * GROUP, rows_of(total));
     }
 }
 
 /// As [`gemv_q4`].
 #[target_feature(enable = "avx2,fma,f16c")]
-fn gemv_q8(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
+fn gemv_q8(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut Output<'_>) {
     let (q, scale, _) = x.row(0);
     assert!(q.len() == scale.len() * BLOCK);
     let ones = _mm256_set1_epi16(1);
-    for (g, out) in out.row(0).chunks_mut(GROUP).enumerate() {
+    for g in 0..w.groups() {
         let tiles = w.group(g).as_chunks::<Q8_TILE>().0;
         assert_eq!(tiles.len(), scale.len());
         let mut total = _mm256_setzero_ps();
@@ -307,7 +308,7 @@ fn gemv_q8(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
                 total = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, total);
             }
         }
-        store_rows(total, out);
+        out.put_vectors(0, g * GROUP, rows_of(total));
     }
 }
 
@@ -325,12 +326,12 @@ pub(super) fn prefetch<const BYTES: usize>(now: *const u8) {
 /// Bytes between the weights being used and those asked for.
 const PREFETCH_AHEAD: usize = 8192;
 
-/// Writes the first rows of a vector.
+/// The rows of a vector.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn store_rows(rows: __m256, out: &mut [f32]) {
+pub(super) fn rows_of(rows: __m256) -> [f32; GROUP] {
     let mut all = [0.0; GROUP];
     // SAFETY: `all` holds 8 floats.
     unsafe { _mm256_storeu_ps(all.as_mut_ptr(), rows) };
-    out.copy_from_slice(&all[..out.len()]);
+    all
 }

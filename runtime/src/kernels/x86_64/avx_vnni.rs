@@ -2,7 +2,7 @@
 //! Lake (2021) and its small cores, which are sold alone as N-series, and later ones.
 
 use super::super::panel::{self, Columns, PANEL_BLOCK, PANEL_ROWS, RUNS, RegisterTile, SPAN, check_lengths};
-use super::super::{Kernels, Panel, QuantizedRows, Table, TileMut, WeightRows};
+use super::super::{Kernels, Output, Panel, QuantizedRows, Table, WeightRows};
 use super::avx2;
 use super::avx2_integer::{add_scaled, pin, spread_q4, spread_q8};
 use super::vnni::{self, BYTE, FIRST, NIBBLE, SIGNS, Vnni, run_of};
@@ -22,7 +22,7 @@ static KERNELS: Kernels = Kernels {
 };
 
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
-fn gemm_q8(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>, panel: &mut Panel<'_>) {
+fn gemm_q8(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut Output<'_>, panel: &mut Panel<'_>) {
     // SAFETY: this function has the features of `AvxVnni` and of `TILE`.
     unsafe {
         match x.n() {
@@ -33,7 +33,7 @@ fn gemm_q8(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>, pan
 }
 
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
-fn gemm_q4(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>, panel: &mut Panel<'_>) {
+fn gemm_q4(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut Output<'_>, panel: &mut Panel<'_>) {
     // SAFETY: as above.
     unsafe {
         match x.n() {

@@ -15,8 +15,8 @@
 //! processors with either encoding of the instructions.
 
 use super::super::panel::{RUNS, SPAN};
-use super::super::{QuantizedRows, TileMut, WeightRows};
-use super::avx2_integer::{prefetch, step_pairs, store_rows, tile_scales};
+use super::super::{Output, QuantizedRows, WeightRows};
+use super::avx2_integer::{prefetch, rows_of, step_pairs, tile_scales};
 use crate::format::block::{BLOCK, CHUNK, GROUP, Q4_NIBBLES, Q4Group, Q8_SCALES, Q8_TILE, RUN};
 use core::arch::x86_64::*;
 
@@ -63,10 +63,10 @@ pub(super) unsafe fn run_of(x: *const i8) -> __m256i {
 /// # Safety
 /// The features of `V` are enabled.
 #[inline(always)]
-pub(super) unsafe fn gemv_q4<V: Vnni>(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
+pub(super) unsafe fn gemv_q4<V: Vnni>(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut Output<'_>) {
     let (q, scale, offset) = x.row(0);
     assert!(q.len() == scale.len() * BLOCK && offset.len() == scale.len());
-    for (g, out) in out.row(0).chunks_mut(GROUP).enumerate() {
+    for g in 0..w.groups() {
         let group = Q4Group::new(w.group(g));
         // SAFETY: the caller has the features (this function's contract). A group has 8 row scales, a tile 8 steps and
         // 4 chunks of 32 bytes; `b` is below the number of blocks, for which the lengths were checked above.
@@ -96,7 +96,8 @@ pub(super) unsafe fn gemv_q4<V: Vnni>(w: &WeightRows<'_>, x: &QuantizedRows<'_>,
                     whole = _mm256_setzero_si256();
                 }
             }
-            store_rows(_mm256_mul_ps(total, _mm256_loadu_ps(group.scales().as_ptr().cast())), out);
+            let total = _mm256_mul_ps(total, _mm256_loadu_ps(group.scales().as_ptr().cast()));
+            out.put_vectors(0, g * GROUP, rows_of(total));
         }
     }
 }
@@ -106,10 +107,10 @@ pub(super) unsafe fn gemv_q4<V: Vnni>(w: &WeightRows<'_>, x: &QuantizedRows<'_>,
 /// # Safety
 /// The features of `V` are enabled.
 #[inline(always)]
-pub(super) unsafe fn gemv_q8<V: Vnni>(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
+pub(super) unsafe fn gemv_q8<V: Vnni>(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut Output<'_>) {
     let (q, scale, offset) = x.row(0);
     assert!(q.len() == scale.len() * BLOCK && offset.len() == scale.len());
-    for (g, out) in out.row(0).chunks_mut(GROUP).enumerate() {
+    for g in 0..w.groups() {
         let tiles = w.group(g).as_chunks::<Q8_TILE>().0;
         assert_eq!(tiles.len(), scale.len());
         // SAFETY: the caller has the features (this function's contract). A tile holds 8 scales and 8 chunks of 32
@@ -134,7 +135,7 @@ pub(super) unsafe fn gemv_q8<V: Vnni>(w: &WeightRows<'_>, x: &QuantizedRows<'_>,
                 let scale = _mm256_mul_ps(tile_scales(tile.as_ptr()), _mm256_set1_ps(*scale.as_ptr().add(b)));
                 total = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, total);
             }
-            store_rows(total, out);
+            out.put_vectors(0, g * GROUP, rows_of(total));
         }
     }
 }
