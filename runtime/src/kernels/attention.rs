@@ -103,7 +103,7 @@ impl<'a> Tile<'a> {
     }
 }
 
-fn take<'a>(scratch: &mut &'a mut [f32], n: usize) -> &'a mut [f32] {
+pub(super) fn take<'a>(scratch: &mut &'a mut [f32], n: usize) -> &'a mut [f32] {
     let (head, tail) = core::mem::take(scratch).split_at_mut(n);
     *scratch = tail;
     head
@@ -189,7 +189,7 @@ unsafe fn score_panel<V: Simd, T: Lane<V>, const M: usize, const N: usize>(
     unsafe {
         pack_keys::<V, T, N>(kv, key + column, tile.panel);
         for r in (0..rows).step_by(M) {
-            let q = rows_of::<M>(tile.q, tile.width, r, tile.d);
+            let q = rows_of::<f32, M>(tile.q, tile.width, r, tile.d);
             let acc = multiply::<V, M, N>(q, tile.panel, [[V::splat(0.0); N]; M]);
             store_rows(acc, &mut tile.scores[r * block_keys::<V>() + column..], block_keys::<V>());
         }
@@ -282,7 +282,7 @@ unsafe fn value_panel<V: Simd, T: Lane<V>, const M: usize, const N: usize>(
                     }
                 }
             }
-            let p = rows_of::<M>(tile.scores, block_keys::<V>(), r, keys.len());
+            let p = rows_of::<f32, M>(tile.scores, block_keys::<V>(), r, keys.len());
             store_rows(multiply::<V, M, N>(p, tile.panel, acc), at, tile.width);
         }
     }
@@ -290,8 +290,8 @@ unsafe fn value_panel<V: Simd, T: Lane<V>, const M: usize, const N: usize>(
 
 /// The first `n` values of `M` rows.
 #[inline(always)]
-fn rows_of<const M: usize>(x: &[f32], stride: usize, first: usize, n: usize) -> [&[f32]; M] {
-    let mut rows: [&[f32]; M] = [&[]; M];
+pub(super) fn rows_of<T, const M: usize>(x: &[T], stride: usize, first: usize, n: usize) -> [&[T]; M] {
+    let mut rows: [&[T]; M] = [&[]; M];
     for (i, row) in rows.iter_mut().enumerate() {
         *row = &x[(first + i) * stride..][..n];
     }
@@ -411,7 +411,7 @@ unsafe fn pack_values<V: Simd, T: Lane<V>, const N: usize>(
 
 /// The vector at the start of `x`; one that is cut short is filled up with its first element.
 #[inline(always)]
-unsafe fn load_part<V: Simd, T: Lane<V>>(x: &[T]) -> V {
+pub(super) unsafe fn load_part<V: Simd, T: Lane<V>>(x: &[T]) -> V {
     // SAFETY: as for `attend`; both slices hold a vector.
     unsafe {
         if x.len() >= V::LANES {
