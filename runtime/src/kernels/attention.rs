@@ -275,10 +275,11 @@ unsafe fn value_panel<V: Simd, T: Lane<V>, const M: usize, const N: usize>(
             let mut acc = [[V::splat(0.0); N]; M];
             // Not by a factor of zero: before the first block `acc` holds another tile's numbers, perhaps not finite.
             if keys.start > 0 {
+                acc = load_rows(at, tile.width);
                 for i in 0..M {
                     let factor = V::splat(tile.factor[r + i]);
                     for v in 0..N {
-                        acc[i][v] = V::load(&at[i * tile.width + v * V::LANES..]).mul(factor);
+                        acc[i][v] = acc[i][v].mul(factor);
                     }
                 }
             }
@@ -298,16 +299,37 @@ pub(super) fn rows_of<T, const M: usize>(x: &[T], stride: usize, first: usize, n
     rows
 }
 
+/// The first `N` vectors of `M` rows.
 #[inline(always)]
-unsafe fn store_rows<V: Simd, const M: usize, const N: usize>(
-    acc: [[V; N]; M],
+pub(super) unsafe fn load_rows<V: Simd, const M: usize, const N: usize>(
+    x: &[f32],
+    stride: usize,
+) -> [[V; N]; M] {
+    assert!(x.len() >= (M - 1) * stride + N * V::LANES);
+    // SAFETY: as for `attend`; the last vector lies in `x`, by the assertion above.
+    unsafe {
+        let mut rows = [[V::splat(0.0); N]; M];
+        for i in 0..M {
+            for v in 0..N {
+                rows[i][v] = V::load(x.get_unchecked(i * stride + v * V::LANES..));
+            }
+        }
+        rows
+    }
+}
+
+/// Writes the first `N` vectors of `M` rows.
+#[inline(always)]
+pub(super) unsafe fn store_rows<V: Simd, const M: usize, const N: usize>(
+    rows: [[V; N]; M],
     out: &mut [f32],
     stride: usize,
 ) {
+    assert!(out.len() >= (M - 1) * stride + N * V::LANES);
     for i in 0..M {
         for v in 0..N {
-            // SAFETY: as for `attend`; the caller's rows have room for whole vectors.
-            unsafe { acc[i][v].store(&mut out[i * stride + v * V::LANES..]) }
+            // SAFETY: as for `attend`; the last vector lies in `out`, by the assertion above.
+            unsafe { rows[i][v].store(out.get_unchecked_mut(i * stride + v * V::LANES..)) }
         }
     }
 }

@@ -18,13 +18,13 @@
 #![allow(clippy::needless_range_loop)]
 #![cfg_attr(not(all(feature = "std", target_arch = "x86_64")), allow(dead_code))]
 
-use super::attention::{load_part, rows_of, take};
+use super::attention::{load_part, load_rows, rows_of, store_rows, take};
 use super::vector::{Lane, MAX_LANES, Pair, PairProduct, Pairs, Simd};
 use super::{KvRows, Queries, TileMut};
 use core::f32::consts::LOG2_E;
 
 /// Keys in a block: whole vectors of pairs, and as few as leave probabilities and values enough digits.
-pub(super) const KEYS: usize = 96;
+pub(super) const KEYS: usize = 160;
 /// What the largest probability of a block becomes.
 pub(super) const PROBABILITY: f32 = 8192.0;
 /// What the largest value of a column and a block becomes: fewer digits than probabilities have, because its error is
@@ -60,7 +60,7 @@ fn panel_room<V: Simd>(d: usize) -> usize {
 /// Floats that a row of a tile takes; a pair takes as much as one.
 fn row_room<V: Simd>(d: usize) -> usize {
     let width = d.next_multiple_of(2 * V::LANES);
-    width / 2 + KEYS + KEYS / 2 + width + 5
+    width / 2 + KEYS + width + 5
 }
 
 /// Rows of a tile: as many as there is room for, because each makes packing a panel less beside using it.
@@ -89,10 +89,8 @@ struct Tile<'a> {
     q: &'a mut [Pair],
     /// `[rows]`: what queries have been divided by, times the scale of scores and log2(e).
     q_scale: &'a mut [f32],
-    /// `[rows][KEYS]`: scores, to the base of two.
+    /// `[rows][KEYS]`: scores, to the base of two; then, in the first half of a row, probabilities as pairs.
     scores: &'a mut [f32],
-    /// `[rows][KEYS / 2]`: probabilities.
-    p: &'a mut [Pair],
     /// `[rows][width]`: the result so far, times `sum`.
     acc: &'a mut [f32],
     /// `[rows]`: sums of probabilities, the largest of which counts one.
@@ -117,7 +115,6 @@ impl<'a> Tile<'a> {
             q: as_pairs(take(&mut scratch, rows * width / 2)),
             q_scale: take(&mut scratch, rows),
             scores: take(&mut scratch, rows * KEYS),
-            p: as_pairs(take(&mut scratch, rows * KEYS / 2)),
             acc: take(&mut scratch, rows * width),
             sum: take(&mut scratch, rows),
             max: take(&mut scratch, rows),
@@ -149,9 +146,12 @@ pub(super) unsafe fn attend<V: Pairs, F: PairProduct<V>, T: Lane<V>, const M: us
     for first in (0..q.len()).step_by(rows) {
         let n = rows.min(q.len() - first);
         for r in 0..n {
-            // SAFETY: the caller has the vector's features; a row of `q` has room for whole vectors of pairs.
-            let by =
-                unsafe { quantize::<V>(q.row(first + r), tile.limit, &mut tile.q[r * tile.width / 2..]) };
+            // In the room of the result, which is not needed yet, padded to whole vectors.
+            let x = &mut tile.acc[r * tile.width..][..tile.width];
+            x[..tile.d].copy_from_slice(q.row(first + r));
+            x[tile.d..].fill(0.0);
+            // SAFETY: the caller has the vector's features; a row of `q` is as many pairs of vectors.
+            let by = unsafe { quantize::<V>(x, tile.limit, &mut tile.q[r * tile.width / 2..]) };
             tile.q_scale[r] = by * scale * LOG2_E;
         }
         tile.sum.fill(0.0);
@@ -161,7 +161,7 @@ pub(super) unsafe fn attend<V: Pairs, F: PairProduct<V>, T: Lane<V>, const M: us
             // SAFETY: as above.
             unsafe {
                 scores::<V, F, T, M>(&mut tile, n, &block);
-                softmax::<V>(&mut tile, n, block.n());
+                softmax::<V, F>(&mut tile, n, block.n());
                 values::<V, F, T, M>(&mut tile, n, &block, key == 0);
             }
         }
@@ -176,22 +176,18 @@ pub(super) unsafe fn attend<V: Pairs, F: PairProduct<V>, T: Lane<V>, const M: us
     }
 }
 
-/// Writes a query as pairs, and returns what it has been divided by.
+/// Writes `x`, whole vectors of pairs, as pairs, and returns what it has been divided by.
 #[inline(always)]
 unsafe fn quantize<V: Pairs>(x: &[f32], limit: f32, out: &mut [Pair]) -> f32 {
-    // SAFETY: as for `attend`; whole vectors are read from `x`, what is left of it through a padded copy.
+    // SAFETY: as for `attend`; chunks are two vectors, and one of pairs.
     unsafe {
-        let chunks = x.chunks_exact(2 * V::LANES);
-        let mut tail = [0.0; 2 * MAX_LANES];
-        tail[..chunks.remainder().len()].copy_from_slice(chunks.remainder());
         let mut largest = V::splat(TINY);
-        for x in chunks.clone().chain([&tail[..2 * V::LANES]]) {
+        for x in x.chunks_exact(2 * V::LANES) {
             largest = largest.max(V::load(x).abs()).max(V::load(&x[V::LANES..]).abs());
         }
         let largest = largest.reduce_max();
         let inverse = V::splat(limit / largest);
-        let outs = out.chunks_exact_mut(V::LANES).take(x.len().div_ceil(2 * V::LANES));
-        for (x, out) in chunks.chain([&tail[..2 * V::LANES]]).zip(outs) {
+        for (x, out) in x.chunks_exact(2 * V::LANES).zip(out.chunks_exact_mut(V::LANES)) {
             V::store_row(V::load(x).mul(inverse), V::load(&x[V::LANES..]).mul(inverse), out);
         }
         largest / limit
@@ -230,20 +226,21 @@ unsafe fn score_panel<V: Pairs, F: PairProduct<V>, T: Lane<V>, const M: usize, c
         for r in (0..rows).step_by(M) {
             let q = rows_of::<Pair, M>(tile.q, tile.width / 2, r, tile.d.div_ceil(2));
             let sums = multiply::<V, F, M, N>(q, tile.panel);
+            let scales = tile.q_scale[r..].first_chunk::<M>().expect("a tile is whole register tiles");
+            let mut scores = [[V::splat(0.0); N]; M];
             for i in 0..M {
-                let scale = V::splat(tile.q_scale[r + i]);
-                let out = &mut tile.scores[(r + i) * KEYS + column..][..N * V::LANES];
                 for v in 0..N {
-                    V::from_whole(sums[i][v]).mul(key_scale[v].mul(scale)).store(&mut out[v * V::LANES..]);
+                    scores[i][v] = V::from_whole(sums[i][v]).mul(key_scale[v].mul(V::splat(scales[i])));
                 }
             }
+            store_rows(scores, &mut tile.scores[r * KEYS + column..], KEYS);
         }
     }
 }
 
 /// Turns scores into probabilities and brings `max`, `sum`, `factor` and `weight` up to date.
 #[inline(always)]
-unsafe fn softmax<V: Pairs>(tile: &mut Tile<'_>, rows: usize, n_keys: usize) {
+unsafe fn softmax<V: Pairs, F: PairProduct<V>>(tile: &mut Tile<'_>, rows: usize, n_keys: usize) {
     let whole = n_keys.next_multiple_of(2 * V::LANES);
     for first in (0..rows).step_by(SOFTMAX_ROWS) {
         let rows = first..rows.min(first + SOFTMAX_ROWS);
@@ -260,19 +257,23 @@ unsafe fn softmax<V: Pairs>(tile: &mut Tile<'_>, rows: usize, n_keys: usize) {
                 tile.weight[r] = max[0].max(max[1]).reduce_max();
             }
         }
-        // SAFETY: as above; chunks of `p` are a vector of pairs.
+        // SAFETY: as above.
         unsafe {
+            let ones = V::splat_pair([1, 1]);
             for r in rows.clone() {
                 let max = V::splat(tile.weight[r]);
-                let mut sum = [V::splat(0.0); 2];
-                let scores = tile.scores[r * KEYS..][..whole].chunks_exact(2 * V::LANES);
-                for (s, p) in scores.zip(tile.p[r * KEYS / 2..].chunks_exact_mut(V::LANES)) {
-                    let a = exp2(V::load(s).sub(max), PROBABILITY).round();
-                    let b = exp2(V::load(&s[V::LANES..]).sub(max), PROBABILITY).round();
-                    sum = [sum[0].add(a), sum[1].add(b)];
-                    V::store_row(a, b, p);
+                let mut sum = V::zero();
+                let row = &mut tile.scores[r * KEYS..][..whole];
+                for at in (0..whole).step_by(2 * V::LANES) {
+                    // `at` and the vector after it lie in the row, which is whole pairs of vectors.
+                    let (first, second) = (row.get_unchecked(at..), row.get_unchecked(at + V::LANES..));
+                    let first = exp2(V::load(first).sub(max), PROBABILITY);
+                    let second = exp2(V::load(second).sub(max), PROBABILITY);
+                    let p = as_pairs(row.get_unchecked_mut(at / 2..at / 2 + V::LANES));
+                    V::store_row(first, second, p);
+                    sum = F::add(sum, V::load_pairs(p), ones);
                 }
-                tile.factor[r] = sum[0].add(sum[1]).reduce_sum();
+                tile.factor[r] = V::from_whole(sum).reduce_sum();
             }
             for r in (first..rows.end).step_by(V::LANES) {
                 let (so_far, block) = (V::load(&tile.max[r..]), V::load(&tile.weight[r..]));
@@ -297,11 +298,12 @@ unsafe fn exp2<V: Simd>(x: V, times: f32) -> V {
         let x = x.max(V::splat(-126.0));
         let n = x.round();
         let r = x.sub(n);
-        // Of the polynomials that are 1 at 0, the one with the smallest relative error on [-1/2, 1/2]: 3e-6.
-        let mut p = V::splat(9.582_854e-3 * times);
-        for c in [5.590_643e-2, 0.240_241, 0.693_124_2, 1.0] {
-            p = p.mul_add(r, V::splat(c * times));
-        }
+        // Of the polynomials that are 1 at 0, the one with the smallest relative error on [-1/2, 1/2]: 3e-6. Summed in
+        // halves, of which neither waits for the other.
+        let c = [1.0, 0.693_124_2, 0.240_241, 5.590_643e-2, 9.582_854e-3].map(|c| c * times);
+        let square = r.mul(r);
+        let high = V::splat(c[4]).mul_add(r, V::splat(c[3])).mul_add(r, V::splat(c[2]));
+        let p = high.mul_add(square, V::splat(c[1]).mul_add(r, V::splat(c[0])));
         p.mul(n.exp2_whole())
     }
 }
@@ -338,19 +340,28 @@ unsafe fn value_panel<V: Pairs, F: PairProduct<V>, T: Lane<V>, const M: usize, c
     unsafe {
         let value_scale = pack_values::<V, T, N>(block, column, tile.panel);
         for r in (0..rows).step_by(M) {
-            let p = rows_of::<Pair, M>(tile.p, KEYS / 2, r, block.n().div_ceil(2));
+            let p = rows_of::<Pair, M>(as_pairs(tile.scores), KEYS, r, block.n().div_ceil(2));
             let sums = multiply::<V, F, M, N>(p, tile.panel);
-            for i in 0..M {
-                let (factor, weight) = (V::splat(tile.factor[r + i]), V::splat(tile.weight[r + i]));
-                let acc = &mut tile.acc[(r + i) * tile.width + column..][..N * V::LANES];
-                for v in 0..N {
-                    let acc = &mut acc[v * V::LANES..];
-                    // Not by a factor of zero: before the first block `acc` holds another tile's numbers, perhaps
-                    // not finite.
-                    let before = if is_first { V::splat(0.0) } else { V::load(acc).mul(factor) };
-                    V::from_whole(sums[i][v]).mul_add(value_scale[v].mul(weight), before).store(acc);
+            let weights = tile.weight[r..].first_chunk::<M>().expect("a tile is whole register tiles");
+            let factors = tile.factor[r..].first_chunk::<M>().expect("a tile is whole register tiles");
+            let at = &mut tile.acc[r * tile.width + column..];
+            let mut acc = [[V::splat(0.0); N]; M];
+            // Not by a factor of zero: before the first block `acc` holds other numbers, perhaps not finite.
+            if !is_first {
+                acc = load_rows(at, tile.width);
+                for i in 0..M {
+                    for v in 0..N {
+                        acc[i][v] = acc[i][v].mul(V::splat(factors[i]));
+                    }
                 }
             }
+            for i in 0..M {
+                for v in 0..N {
+                    let scale = value_scale[v].mul(V::splat(weights[i]));
+                    acc[i][v] = V::from_whole(sums[i][v]).mul_add(scale, acc[i][v]);
+                }
+            }
+            store_rows(acc, at, tile.width);
         }
     }
 }
@@ -405,8 +416,12 @@ unsafe fn pack_keys<V: Pairs, T: Lane<V>, const N: usize>(
             let d = keys[0].len();
             let mut square = [V::splat(TINY); MAX_LANES];
             for i in 0..V::LANES {
-                for at in (0..d).step_by(V::LANES) {
-                    square[i] = square[i].max(load_part::<V, T>(&keys[i][at..]).abs());
+                let chunks = keys[i].chunks_exact(V::LANES);
+                if !chunks.remainder().is_empty() {
+                    square[i] = square[i].max(load_part::<V, T>(chunks.remainder()).abs());
+                }
+                for key in chunks {
+                    square[i] = square[i].max(T::load(key).abs());
                 }
             }
             V::transpose(&mut square);
@@ -417,18 +432,29 @@ unsafe fn pack_keys<V: Pairs, T: Lane<V>, const N: usize>(
             scales[v] = largest.div(limit);
             let inverse = limit.div(largest);
             for at in (0..d).step_by(V::LANES) {
-                for i in 0..V::LANES {
-                    square[i] = load_part::<V, T>(&keys[i][at..]);
-                }
-                V::transpose(&mut square);
+                let mut square = [V::splat(0.0); MAX_LANES];
                 let n = V::LANES.min(d - at);
-                // Of an odd width the last element is half a pair.
-                if n % 2 == 1 {
+                let out = &mut panel[at / 2 * N * V::LANES..][..n.div_ceil(2) * N * V::LANES];
+                if n == V::LANES {
+                    for i in 0..V::LANES {
+                        square[i] = T::load(&keys[i][at..at + V::LANES]);
+                    }
+                    V::transpose(&mut square);
+                    for i in 0..V::LANES / 2 {
+                        let pair = (square[2 * i].mul(inverse), square[2 * i + 1].mul(inverse));
+                        V::store_pairs(pair.0, pair.1, &mut out[i * N * V::LANES + column..]);
+                    }
+                } else {
+                    for i in 0..V::LANES {
+                        square[i] = load_part::<V, T>(&keys[i][at..]);
+                    }
+                    V::transpose(&mut square);
+                    // Of an odd width the last element is half a pair.
                     square[n] = V::splat(0.0);
-                }
-                for i in (0..n).step_by(2) {
-                    let out = &mut panel[(at + i) / 2 * N * V::LANES + column..];
-                    V::store_pairs(square[i].mul(inverse), square[i + 1].mul(inverse), out);
+                    for i in 0..n.div_ceil(2) {
+                        let pair = (square[2 * i].mul(inverse), square[2 * i + 1].mul(inverse));
+                        V::store_pairs(pair.0, pair.1, &mut out[i * N * V::LANES + column..]);
+                    }
                 }
             }
         }

@@ -187,8 +187,7 @@ fn attend_quantized<T: Copy + Into<f32>>(
 fn integers_by<I: Iterator<Item = f32>>(a: &[f32], b: impl Fn() -> I, limit: f32) -> [f32; 2] {
     let largest = largest(b());
     let products = a.iter().zip(b()).map(|(&a, b)| a as i32 * libm::rintf(b * (limit / largest)) as i32);
-    // Numbers that are not finite may leave their range, and give any result.
-    [products.fold(0i32, |sum, x| sum.wrapping_add(x)) as f32, largest / limit]
+    [products.sum::<i32>() as f32, largest / limit]
 }
 
 fn largest(x: impl Iterator<Item = f32>) -> f32 {
