@@ -1,6 +1,6 @@
-//! Attention whose two products are those of 16-bit integers, for values that quantized weights have touched already:
-//! twice the products of floats an instruction. Block by block as in [`attention`](super::attention), whose
-//! documentation holds here too; written once over [`Pairs`].
+//! Attention whose two products are those of 16-bit integers, for what quantized weights have made: an instruction
+//! multiplies twice as many of them as floats. Block by block as in [`attention`](super::attention), whose documentation
+//! holds here too; written once over [`Pairs`].
 //!
 //! What meets in a product is quantized along its sum, with one scale a row on the left and one a column on the right,
 //! so that sums are integers to their end and fit in 32 bits:
@@ -9,8 +9,8 @@
 //!   it is in the whole row: many small ones that stand in other blocks than a large one keep their digits. Of a column
 //!   and a block, the largest value becomes [`VALUE`].
 //!
-//! A row is divided by the sum of its *rounded* probabilities, so what rounding takes from the small ones moves to
-//! others instead of vanishing from the result.
+//! A row is divided by the sum of its *rounded* probabilities: what rounding takes from the small ones moves to others
+//! instead of vanishing, so that values which are all alike come out as they are.
 //!
 //! Instructions multiply pairs that are neighbours along the sum and add both products to a 32-bit lane: a row is pairs
 //! side by side, and a panel holds in each lane the pair of its column.
@@ -23,12 +23,13 @@ use super::vector::{Lane, MAX_LANES, Pair, PairProduct, Pairs, Simd};
 use super::{KvRows, Queries, TileMut};
 use core::f32::consts::LOG2_E;
 
-/// Keys in a block: whole vectors of pairs, and as few as leave probabilities and values enough digits.
+/// Keys in a block: whole vectors of pairs; the fewer, the more digits are left to probabilities and values, and the more
+/// often results are scaled.
 pub(super) const KEYS: usize = 160;
 /// What the largest probability of a block becomes.
 pub(super) const PROBABILITY: f32 = 8192.0;
-/// What the largest value of a column and a block becomes: fewer digits than probabilities have, because its error is
-/// as often above as below and small next to the column's values, while small probabilities are rounded to nothing.
+/// What the largest value of a column and a block becomes: fewer digits than probabilities have, because errors of
+/// values are as often above as below, while small probabilities are all rounded to nothing.
 pub(super) const VALUE: f32 = (i32::MAX as usize / (KEYS * PROBABILITY as usize)) as f32;
 /// Smaller magnitudes are as good as zero, and have no inverse.
 pub(super) const TINY: f32 = 1e-30;
