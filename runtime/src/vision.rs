@@ -7,7 +7,7 @@ use crate::kernels::{KvRows, KvSlice};
 use crate::memory::{Carver, Region};
 use crate::model::{LayerNorm, VisionConfig, VisionLayer, VisionWeights};
 use crate::ops::{
-    Activations, Exec, Heads, Hidden, HiddenWeights, Kinds, attention, hidden, linear, linear_add,
+    Activations, Exec, Heads, Hidden, HiddenWeights, Kinds, Products, attention, hidden, linear, linear_add,
 };
 use crate::probe::{Probe, Tap};
 
@@ -93,7 +93,7 @@ fn attend(
         let at = h * d_head;
         KvSlice::F32(KvRows::new(&k[at..], &v[at..], c.n_patches(), d, d_head))
     };
-    attention(exec, &heads, q, kv, &mut [], &mut b.normed);
+    attention(exec, &heads, Products::beside(&w.out), q, kv, &mut [], &mut b.normed);
     let input = acts.input(exec, &b.normed, &[&w.out]);
     linear_add(exec, &w.out, &input, &mut b.x);
 }

@@ -21,7 +21,7 @@ struct Subject {
     prepare: fn(&'static Kernels) -> Box<dyn FnMut()>,
 }
 
-const SUBJECTS: [Subject; 13] = [
+const SUBJECTS: [Subject; 15] = [
     gemm("gemm q4, 1024 rows of 2048, 264 columns", 1024 * 2048 * 264, |k| {
         product(k, WeightFormat::Q4, 1024, 2048, 264)
     }),
@@ -37,12 +37,20 @@ const SUBJECTS: [Subject; 13] = [
     small("quantize 2048 for q4", 2048, |k| quantize(k, WeightFormat::Q4)),
     small("quantize 2048 for q8", 2048, |k| quantize(k, WeightFormat::Q8)),
     gemm("attend f32, 256 queries, 256 keys, width 72", 2 * 256 * 256 * 72, |k| {
-        attend_f32(k, 256, 1, 256, 72)
+        attend_f32(k, 256, 1, 256, 72, false)
+    }),
+    gemm("attend f32 quantized, 256 queries, 256 keys, width 72", 2 * 256 * 256 * 72, |k| {
+        attend_f32(k, 256, 1, 256, 72, true)
     }),
     gemm("attend f16, 264 by 8 queries, 264 keys, width 256", 2 * 264 * 8 * 264 * 256, |k| {
-        attend_f16(k, 264, 8, 264, 256)
+        attend_f16(k, 264, 8, 264, 256, false)
     }),
-    gemm("attend f16, 8 queries, 288 keys, width 256", 2 * 8 * 288 * 256, |k| attend_f16(k, 1, 8, 288, 256)),
+    gemm("attend f16 quantized, 264 by 8 queries, 264 keys, width 256", 2 * 264 * 8 * 264 * 256, |k| {
+        attend_f16(k, 264, 8, 264, 256, true)
+    }),
+    gemm("attend f16, 8 queries, 288 keys, width 256", 2 * 8 * 288 * 256, |k| {
+        attend_f16(k, 1, 8, 288, 256, false)
+    }),
     small("gelu_mul 16384", 16_384, |k| {
         let (mut gate, up) = (floats(16_384, 1), floats(16_384, 2));
         Box::new(move || k.gelu_mul(&mut gate, &up))
@@ -140,9 +148,10 @@ fn attend_f32(
     heads: usize,
     n_keys: usize,
     d: usize,
+    quantized: bool,
 ) -> Box<dyn FnMut()> {
     let (keys, values) = (floats(n_keys * d, 2), floats(n_keys * d, 3));
-    let mut attend = attend(kernels, positions, heads, n_keys, d);
+    let mut attend = attend(kernels, positions, heads, n_keys, d, quantized);
     Box::new(move || attend(&KvSlice::F32(KvRows::new(&keys, &values, n_keys, d, d))))
 }
 
@@ -152,12 +161,13 @@ fn attend_f16(
     heads: usize,
     n_keys: usize,
     d: usize,
+    quantized: bool,
 ) -> Box<dyn FnMut()> {
     let [keys, values] = [2, 3].map(|seed| {
         let halves: Vec<f16> = floats(n_keys * d, seed).into_iter().map(f16::from_f32).collect();
         halves
     });
-    let mut attend = attend(kernels, positions, heads, n_keys, d);
+    let mut attend = attend(kernels, positions, heads, n_keys, d, quantized);
     Box::new(move || attend(&KvSlice::F16(KvRows::new(&keys, &values, n_keys, d, d))))
 }
 
@@ -167,6 +177,7 @@ fn attend(
     heads: usize,
     n_keys: usize,
     d: usize,
+    quantized: bool,
 ) -> impl FnMut(&KvSlice<'_>) {
     let width = heads * d;
     let (q, mut out) = (floats(positions * width, 1), vec![0.0; positions * width]);
@@ -174,6 +185,11 @@ fn attend(
     move |kv| {
         let q = Queries::new(&q, positions, width, heads, d);
         let scale = 1.0 / (d as f32).sqrt();
-        kernels.attend(&q, kv, scale, &mut scratch, &mut TileMut::new(&mut out, positions, width), None);
+        let mut out = TileMut::new(&mut out, positions, width);
+        if quantized {
+            kernels.attend_quantized(&q, kv, scale, &mut scratch, &mut out);
+        } else {
+            kernels.attend(&q, kv, scale, &mut scratch, &mut out, None);
+        }
     }
 }

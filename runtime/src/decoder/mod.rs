@@ -11,7 +11,8 @@ pub use kv_cache::{KvCache, KvPrecision};
 use crate::memory::{Carver, Region};
 use crate::model::{DecoderLayer, DecoderWeights, TextConfig};
 use crate::ops::{
-    Activations, Exec, Heads, Hidden, HiddenWeights, Kinds, Rope, attention, hidden, linear, linear_add,
+    Activations, Exec, Heads, Hidden, HiddenWeights, Kinds, Products, Rope, attention, hidden, linear,
+    linear_add,
 };
 use crate::prefix::embed;
 use crate::probe::{Probe, Tap};
@@ -179,7 +180,7 @@ fn attend(
     let (cache, seen) = (&s.cache, s.n + n);
     let kv = |h| cache.head(i, seen, h, c.d_head);
     let attended = &mut s.attended[..rows.len() * d_q];
-    attention(exec, &heads(c), q, kv, &mut s.attention_parts, attended);
+    attention(exec, &heads(c), Products::beside(&w.output), q, kv, &mut s.attention_parts, attended);
     let input = acts.input(exec, attended, &[&w.output]);
     linear_add(exec, &w.output, &input, &mut s.x[rows.start * d..rows.end * d]);
 }

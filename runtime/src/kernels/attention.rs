@@ -103,7 +103,7 @@ impl<'a> Tile<'a> {
     }
 }
 
-fn take<'a>(scratch: &mut &'a mut [f32], n: usize) -> &'a mut [f32] {
+pub(super) fn take<'a>(scratch: &mut &'a mut [f32], n: usize) -> &'a mut [f32] {
     let (head, tail) = core::mem::take(scratch).split_at_mut(n);
     *scratch = tail;
     head
@@ -189,7 +189,7 @@ unsafe fn score_panel<V: Simd, T: Lane<V>, const M: usize, const N: usize>(
     unsafe {
         pack_keys::<V, T, N>(kv, key + column, tile.panel);
         for r in (0..rows).step_by(M) {
-            let q = rows_of::<M>(tile.q, tile.width, r, tile.d);
+            let q = rows_of::<f32, M>(tile.q, tile.width, r, tile.d);
             let acc = multiply::<V, M, N>(q, tile.panel, [[V::splat(0.0); N]; M]);
             store_rows(acc, &mut tile.scores[r * block_keys::<V>() + column..], block_keys::<V>());
         }
@@ -275,14 +275,15 @@ unsafe fn value_panel<V: Simd, T: Lane<V>, const M: usize, const N: usize>(
             let mut acc = [[V::splat(0.0); N]; M];
             // Not by a factor of zero: before the first block `acc` holds another tile's numbers, perhaps not finite.
             if keys.start > 0 {
+                acc = load_rows(at, tile.width);
                 for i in 0..M {
                     let factor = V::splat(tile.factor[r + i]);
                     for v in 0..N {
-                        acc[i][v] = V::load(&at[i * tile.width + v * V::LANES..]).mul(factor);
+                        acc[i][v] = acc[i][v].mul(factor);
                     }
                 }
             }
-            let p = rows_of::<M>(tile.scores, block_keys::<V>(), r, keys.len());
+            let p = rows_of::<f32, M>(tile.scores, block_keys::<V>(), r, keys.len());
             store_rows(multiply::<V, M, N>(p, tile.panel, acc), at, tile.width);
         }
     }
@@ -290,24 +291,45 @@ unsafe fn value_panel<V: Simd, T: Lane<V>, const M: usize, const N: usize>(
 
 /// The first `n` values of `M` rows.
 #[inline(always)]
-fn rows_of<const M: usize>(x: &[f32], stride: usize, first: usize, n: usize) -> [&[f32]; M] {
-    let mut rows: [&[f32]; M] = [&[]; M];
+pub(super) fn rows_of<T, const M: usize>(x: &[T], stride: usize, first: usize, n: usize) -> [&[T]; M] {
+    let mut rows: [&[T]; M] = [&[]; M];
     for (i, row) in rows.iter_mut().enumerate() {
         *row = &x[(first + i) * stride..][..n];
     }
     rows
 }
 
+/// The first `N` vectors of `M` rows.
 #[inline(always)]
-unsafe fn store_rows<V: Simd, const M: usize, const N: usize>(
-    acc: [[V; N]; M],
+pub(super) unsafe fn load_rows<V: Simd, const M: usize, const N: usize>(
+    x: &[f32],
+    stride: usize,
+) -> [[V; N]; M] {
+    assert!(x.len() >= (M - 1) * stride + N * V::LANES);
+    // SAFETY: as for `attend`; the last vector lies in `x`, by the assertion above.
+    unsafe {
+        let mut rows = [[V::splat(0.0); N]; M];
+        for i in 0..M {
+            for v in 0..N {
+                rows[i][v] = V::load(x.get_unchecked(i * stride + v * V::LANES..));
+            }
+        }
+        rows
+    }
+}
+
+/// Writes the first `N` vectors of `M` rows.
+#[inline(always)]
+pub(super) unsafe fn store_rows<V: Simd, const M: usize, const N: usize>(
+    rows: [[V; N]; M],
     out: &mut [f32],
     stride: usize,
 ) {
+    assert!(out.len() >= (M - 1) * stride + N * V::LANES);
     for i in 0..M {
         for v in 0..N {
-            // SAFETY: as for `attend`; the caller's rows have room for whole vectors.
-            unsafe { acc[i][v].store(&mut out[i * stride + v * V::LANES..]) }
+            // SAFETY: as for `attend`; the last vector lies in `out`, by the assertion above.
+            unsafe { rows[i][v].store(out.get_unchecked_mut(i * stride + v * V::LANES..)) }
         }
     }
 }
@@ -411,7 +433,7 @@ unsafe fn pack_values<V: Simd, T: Lane<V>, const N: usize>(
 
 /// The vector at the start of `x`; one that is cut short is filled up with its first element.
 #[inline(always)]
-unsafe fn load_part<V: Simd, T: Lane<V>>(x: &[T]) -> V {
+pub(super) unsafe fn load_part<V: Simd, T: Lane<V>>(x: &[T]) -> V {
     // SAFETY: as for `attend`; both slices hold a vector.
     unsafe {
         if x.len() >= V::LANES {

@@ -14,6 +14,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod attention;
+mod attention_i16;
 mod operands;
 #[cfg_attr(not(all(feature = "std", target_arch = "x86_64")), allow(dead_code))]
 mod panel;
@@ -59,6 +60,8 @@ struct Table {
     attend_room: fn(usize, usize) -> usize,
     attend_f32: AttendFn<f32>,
     attend_f16: AttendFn<half::f16>,
+    attend_quantized_f32: AttendQuantizedFn<f32>,
+    attend_quantized_f16: AttendQuantizedFn<half::f16>,
     layer_norm: unsafe fn(&[f32], &[f32], &[f32], f32, &mut [f32]),
     rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
     gelu: unsafe fn(&mut [f32]),
@@ -71,6 +74,8 @@ struct Table {
 
 type AttendFn<T> =
     unsafe fn(&Queries<'_>, &KvRows<'_, T>, f32, &mut [f32], &mut TileMut<'_>, Option<&mut [[f32; 2]]>);
+
+type AttendQuantizedFn<T> = unsafe fn(&Queries<'_>, &KvRows<'_, T>, f32, &mut [f32], &mut TileMut<'_>);
 
 impl fmt::Debug for Kernels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -248,7 +253,30 @@ impl Kernels {
         }
     }
 
-    /// Floats of scratch memory that [`Kernels::attend`] needs; never less for wider heads or more keys.
+    /// The same in products of 16-bit integers: faster with many queries, and off by about a thousandth of a result's
+    /// size. For what quantized weights have made, whose error is far larger.
+    pub fn attend_quantized(
+        &self,
+        q: &Queries<'_>,
+        kv: &KvSlice<'_>,
+        scale: f32,
+        scratch: &mut [f32],
+        out: &mut TileMut<'_>,
+    ) {
+        let d = q.d_head();
+        assert!(kv.n() > 0 && kv.d_head() == d, "keys");
+        assert!(out.n_rows() * out.n_cols() == q.len() * d && out.n_rows() == q.positions(), "tile");
+        let scratch = &mut scratch[..self.attend_room(d, kv.n())];
+        // SAFETY: as for `attend`.
+        unsafe {
+            match kv {
+                KvSlice::F32(kv) => (self.table.attend_quantized_f32)(q, kv, scale, scratch, out),
+                KvSlice::F16(kv) => (self.table.attend_quantized_f16)(q, kv, scale, scratch, out),
+            }
+        }
+    }
+
+    /// Floats of scratch memory that both kinds of attention need; never less for wider heads or more keys.
     pub fn attend_room(&self, d_head: usize, n_keys: usize) -> usize {
         (self.table.attend_room)(d_head, n_keys)
     }

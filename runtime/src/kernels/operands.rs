@@ -432,6 +432,11 @@ impl<'a, T> KvRows<'a, T> {
         self.n
     }
 
+    /// Width of the head.
+    pub fn d_head(&self) -> usize {
+        self.d_head
+    }
+
     /// Some of the rows.
     pub fn slice(&self, rows: Range<usize>) -> KvRows<'a, T> {
         let start = rows.start * self.stride;

@@ -1,5 +1,6 @@
 //! The specification: every operation in its plainest form, on any machine.
 
+use super::attention_i16::{KEYS, PROBABILITY, TINY, VALUE, largest_factor};
 use super::peak::{Operands, Peak, VALUES};
 use super::{Kernels, KvRows, Output, QuantizedRows, Queries, Table, TileMut, WeightRows};
 use crate::format::block::{self, BLOCK, RUN};
@@ -14,9 +15,11 @@ pub(super) static KERNELS: Kernels = Kernels {
         gemm_q4: |w, x, out, _| gemm_quantized(w, x, out),
         gemm_f32: |w, x, out| gemm_float(w, x, out, f32::from_le_bytes),
         gemm_f16: |w, x, out| gemm_float(w, x, out, |b| f16::from_le_bytes(b).to_f32()),
-        attend_room: |_, n_keys| n_keys,
+        attend_room: |d, n_keys| n_keys.max(d + KEYS),
         attend_f32: attend,
         attend_f16: attend,
+        attend_quantized_f32: attend_quantized,
+        attend_quantized_f16: attend_quantized,
         layer_norm,
         rms_norm,
         gelu: |x| x.iter_mut().for_each(|v| *v = gelu(*v)),
@@ -135,6 +138,60 @@ fn attend<T: Copy + Into<f32>>(
             }
         }
     }
+}
+
+/// What [`super::attention_i16`] computes.
+fn attend_quantized<T: Copy + Into<f32>>(
+    q: &Queries<'_>,
+    kv: &KvRows<'_, T>,
+    scale: f32,
+    scratch: &mut [f32],
+    out: &mut TileMut<'_>,
+) {
+    let d = q.d_head();
+    let (query, p) = scratch[..d + KEYS].split_at_mut(d);
+    let limit = largest_factor(d);
+    for r in 0..q.len() {
+        let largest = largest(q.row(r).iter().copied());
+        query.iter_mut().zip(q.row(r)).for_each(|(o, v)| *o = libm::rintf(v * (limit / largest)));
+        let scale = scale * largest / limit;
+        let (position, head) = q.place(r);
+        let out = &mut out.row(position)[head * d..][..d];
+        out.fill(0.0);
+        let (mut max, mut sum) = (f32::NEG_INFINITY, 0.0);
+        for first in (0..kv.n()).step_by(KEYS) {
+            let block = kv.slice(first..kv.n().min(first + KEYS));
+            let p = &mut p[..block.n()];
+            for (j, p) in p.iter_mut().enumerate() {
+                let [dot, key_scale] = integers_by(query, || block.key(j).iter().map(|&v| v.into()), limit);
+                *p = dot * (key_scale * scale);
+            }
+            let block_max = p.iter().fold(f32::NEG_INFINITY, |m, &v| m.max(v));
+            p.iter_mut().for_each(|p| *p = libm::rintf(PROBABILITY * libm::expf(*p - block_max)));
+            let so_far = max;
+            max = so_far.max(block_max);
+            let (factor, weight) = (libm::expf(so_far - max), libm::expf(block_max - max) / PROBABILITY);
+            sum = factor * sum + weight * p.iter().sum::<f32>();
+            for (c, out) in out.iter_mut().enumerate() {
+                let column = || (0..block.n()).map(|j| block.value(j)[c].into());
+                let [dot, value_scale] = integers_by(p, column, VALUE);
+                *out = factor * *out + weight * value_scale * dot;
+            }
+        }
+        out.iter_mut().for_each(|o| *o /= sum);
+    }
+}
+
+/// The sum of `a`, whole numbers already, times `b` quantized so that its largest magnitude becomes `limit`, and what `b`
+/// has been divided by.
+fn integers_by<I: Iterator<Item = f32>>(a: &[f32], b: impl Fn() -> I, limit: f32) -> [f32; 2] {
+    let largest = largest(b());
+    let products = a.iter().zip(b()).map(|(&a, b)| a as i32 * libm::rintf(b * (limit / largest)) as i32);
+    [products.sum::<i32>() as f32, largest / limit]
+}
+
+fn largest(x: impl Iterator<Item = f32>) -> f32 {
+    x.fold(TINY, |m, v| m.max(v.abs()))
 }
 
 /// The largest value and the sum of exponentials are returned.

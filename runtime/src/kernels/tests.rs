@@ -305,25 +305,38 @@ fn products_with_real_scales_agree() {
     }
 }
 
-/// What `k` makes of `positions` times `heads` queries, and the totals; everything around the operands is not a number.
-fn attend(
+/// What `attend` makes of `positions` times `heads` queries; everything around its operands is not a number.
+fn framed(
     k: &Kernels,
     q: &Queries<'_>,
     kv: &KvSlice<'_>,
     positions: usize,
-    heads: usize,
-) -> (Vec<f32>, Vec<[f32; 2]>) {
-    let width = heads * q.d_head();
+    attend: impl FnOnce(&mut [f32], &mut TileMut<'_>),
+) -> Vec<f32> {
+    let width = q.len() / positions * q.d_head();
     let mut whole = alloc::vec![f32::NAN; positions * (width + 1)];
-    let mut totals = alloc::vec![[f32::NAN; 2]; q.len()];
     let mut scratch = alloc::vec![f32::NAN; k.attend_room(q.d_head(), kv.n())];
     let (mut out, _) = TileMut::new(&mut whole, positions, width + 1).split_columns(width);
-    k.attend(q, kv, 0.7, &mut scratch, &mut out, Some(&mut totals));
+    attend(&mut scratch, &mut out);
     let out = whole.chunks(width + 1).flat_map(|row| {
         assert!(row[width].is_nan(), "written past a row");
         &row[..width]
     });
-    (out.copied().collect(), totals)
+    out.copied().collect()
+}
+
+/// Attention in floats, and the totals.
+fn attend(k: &Kernels, q: &Queries<'_>, kv: &KvSlice<'_>, positions: usize) -> (Vec<f32>, Vec<[f32; 2]>) {
+    let mut totals = alloc::vec![[f32::NAN; 2]; q.len()];
+    let out = framed(k, q, kv, positions, |scratch, out| {
+        k.attend(q, kv, 0.7, scratch, out, Some(&mut totals));
+    });
+    (out, totals)
+}
+
+/// Attention in integers.
+fn attend_quantized(k: &Kernels, q: &Queries<'_>, kv: &KvSlice<'_>, positions: usize) -> Vec<f32> {
+    framed(k, q, kv, positions, |scratch, out| k.attend_quantized(q, kv, 0.7, scratch, out))
 }
 
 fn attention_case(numbers: &mut Numbers, d: usize, n: usize, positions: usize, heads: usize) {
@@ -339,10 +352,10 @@ fn attention_case(numbers: &mut Numbers, d: usize, n: usize, positions: usize, h
         KvSlice::F16(KvRows::new(&keys16, &values16, n, stride, d)),
     ];
     for kv in slices {
-        let expected = attend(&scalar::KERNELS, &q, &kv, positions, heads);
+        let expected = attend(&scalar::KERNELS, &q, &kv, positions);
         for k in others() {
             let what = alloc::format!("{} d {d} keys {n} positions {positions} heads {heads}", k.name());
-            let found = attend(k, &q, &kv, positions, heads);
+            let found = attend(k, &q, &kv, positions);
             assert_close(&what, &expected.0, &found.0, SUM_TOLERANCE);
             assert_close(&what, expected.1.as_flattened(), found.1.as_flattened(), SUM_TOLERANCE);
         }
@@ -369,6 +382,22 @@ fn attention_agrees() {
     }
 }
 
+/// Attention in double precision.
+fn attend_exactly(q: &Queries<'_>, kv: &KvRows<'_, f32>, scale: f32) -> Vec<f64> {
+    let mut out = Vec::new();
+    for r in 0..q.len() {
+        let dot = |k: &[f32]| q.row(r).iter().zip(k).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+        let scores: Vec<f64> = (0..kv.n()).map(|j| f64::from(scale) * dot(kv.key(j))).collect();
+        let max = scores.iter().fold(f64::NEG_INFINITY, |m, &s| m.max(s));
+        let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
+        for c in 0..kv.d_head() {
+            let terms = scores.iter().enumerate().map(|(j, s)| (s - max).exp() * f64::from(kv.value(j)[c]));
+            out.push(terms.sum::<f64>() / sum);
+        }
+    }
+    out
+}
+
 #[test]
 fn room_for_wide_heads_and_many_keys_does_for_less() {
     for k in Kernels::available() {
@@ -376,6 +405,84 @@ fn room_for_wide_heads_and_many_keys_does_for_less() {
             assert!(k.attend_room(d, 9) <= k.attend_room(d + 1, 9), "{} {d}", k.name());
         }
         assert!(k.attend_room(9, 5) <= k.attend_room(9, 6));
+    }
+}
+
+/// Where a sum is rounded to another whole number, tables differ by a digit of one probability.
+const QUANTIZED_TOLERANCE: f32 = 3e-4;
+
+#[test]
+fn quantized_attention_agrees() {
+    let mut numbers = Numbers(7);
+    let mut case = |d: usize, n: usize, positions: usize, heads: usize| {
+        let stride = d + n % 3;
+        let (keys, values) = (numbers.floats(n * stride), numbers.floats(n * stride));
+        let q_stride = heads * d + positions % 3;
+        let q = numbers.floats(positions * q_stride);
+        let q = Queries::new(&q, positions, q_stride, heads, d);
+        let narrow = |x: &[f32]| x.iter().map(|&v| f16::from_f32(v)).collect::<Vec<_>>();
+        let (keys16, values16) = (narrow(&keys), narrow(&values));
+        let kv = KvRows::new(&keys, &values, n, stride, d);
+        let exact: Vec<f32> = attend_exactly(&q, &kv, 0.7).into_iter().map(|v| v as f32).collect();
+        let slices = [KvSlice::F32(kv), KvSlice::F16(KvRows::new(&keys16, &values16, n, stride, d))];
+        for kv in slices {
+            let expected = attend_quantized(&scalar::KERNELS, &q, &kv, positions);
+            assert_close("scalar, beside the exact one", &exact, &expected, 2e-3);
+            for k in others() {
+                let what = alloc::format!("{} d {d} keys {n} positions {positions} heads {heads}", k.name());
+                let found = attend_quantized(k, &q, &kv, positions);
+                assert_close(&what, &expected, &found, QUANTIZED_TOLERANCE);
+            }
+        }
+    };
+    // Every number of keys within a panel and around the ends of blocks.
+    for n in (1..=40).chain([63, 64, 65, 95, 96, 97, 130, 191, 192, 193, 289]) {
+        case(9, n, 3, 2);
+        case(72, n, 5, 1);
+    }
+    for d in [1, 2, 7, 8, 9, 15, 16, 17, 24, 25, 31, 32, 33, 64, 72, 100, 256, 300] {
+        for n in [1, 5, 17, 96, 101] {
+            case(d, n, 1, 8);
+            case(d, n, 7, 1);
+        }
+    }
+    for positions in (1..20).chain([47, 48, 49, 100, 250, 600]) {
+        case(10, 20, positions, 1);
+        case(16, 100, positions, 3);
+    }
+}
+
+/// Errors beside double precision, each as a part of the largest value: what rounding to integers costs, where all
+/// probabilities are alike, where few are large, and where a large one stands beside very many small ones.
+#[test]
+fn quantized_attention_is_nearly_exact() {
+    let mut numbers = Numbers(9);
+    for (d, n, size) in [(72, 256, 1.0), (72, 256, 8.0), (72, 1024, 3.0), (256, 264, 1.0), (256, 264, 6.0)] {
+        let positions = 20;
+        let sum_of_four = |n: usize, numbers: &mut Numbers| {
+            (0..n).map(|_| (0..4).map(|_| numbers.float()).sum()).collect::<Vec<f32>>()
+        };
+        let (keys, values) = (sum_of_four(n * d, &mut numbers), sum_of_four(n * d, &mut numbers));
+        // Scores get a standard deviation of `size`, so that the largest are about three times that.
+        let by = size / (1.33 * 0.7 * (d as f32).sqrt());
+        let q: Vec<f32> = sum_of_four(positions * d, &mut numbers).iter().map(|v| v * by).collect();
+        let q = Queries::new(&q, positions, d, 1, d);
+        let kv = KvRows::new(&keys, &values, n, d, d);
+        let exact = attend_exactly(&q, &kv, 0.7);
+        let rms =
+            |x: &mut dyn Iterator<Item = f64>| (x.map(|v| v * v).sum::<f64>() / exact.len() as f64).sqrt();
+        let size_of_values = rms(&mut exact.iter().copied());
+        for k in Kernels::available() {
+            let error = |found: &[f32]| {
+                let errors = found.iter().zip(&exact).map(|(&a, b)| f64::from(a) - b);
+                rms(&mut errors.clone()) / size_of_values
+            };
+            let kv = KvSlice::F32(kv);
+            let floats = error(&attend(k, &q, &kv, positions).0);
+            let integers = error(&attend_quantized(k, &q, &kv, positions));
+            println!("{} d {d} keys {n} size {size}: {floats:.1e} and {integers:.1e}", k.name());
+            assert!(integers < 1e-3, "{} d {d} keys {n} size {size}: {integers}", k.name());
+        }
     }
 }
 
@@ -391,16 +498,16 @@ fn attention_is_the_same_to_the_bit_however_queries_are_cut() {
         for k in Kernels::available() {
             let run = |first: usize, positions: usize| {
                 let q = Queries::new(&q[first * width..], positions, width, heads, d);
-                attend(k, &q, &kv, positions, heads).0
+                let quantized = attend_quantized(k, &q, &kv, positions);
+                [attend(k, &q, &kv, positions).0, quantized]
             };
             let whole = run(0, positions);
             for cut in [1, 2, 3, 4, 5, positions / 2] {
-                assert_eq!(
-                    [run(0, cut), run(cut, positions - cut)].concat(),
-                    whole,
-                    "{} cut {cut}",
-                    k.name()
-                );
+                let (before, after) = (run(0, cut), run(cut, positions - cut));
+                for i in 0..2 {
+                    let joined = [&before[i][..], &after[i]].concat();
+                    assert_eq!(joined, whole[i], "{} cut {cut}", k.name());
+                }
             }
         }
     }
@@ -414,10 +521,53 @@ fn one_overwhelming_score_gives_its_value_and_no_nan() {
     for k in Kernels::available() {
         for n in [5, 205, 206, 250] {
             let kv = KvSlice::F32(KvRows::new(&keys, &values, n, 1, 1));
-            let (out, _) = attend(k, &Queries::new(&[1.0], 1, 1, 1, 1), &kv, 1, 1);
+            let q = Queries::new(&[1.0], 1, 1, 1, 1);
+            let (out, _) = attend(k, &q, &kv, 1);
             let tied = (0..n).filter(|&j| keys[j] == keys[..n].iter().fold(0.0, |m: f32, &v| m.max(v)));
             let tied: Vec<f32> = tied.map(|j| values[j]).collect();
-            assert_close(k.name(), &[tied.iter().sum::<f32>() / tied.len() as f32], &out, FLOAT_TOLERANCE);
+            let mean = [tied.iter().sum::<f32>() / tied.len() as f32];
+            assert_close(k.name(), &mean, &out, FLOAT_TOLERANCE);
+            assert_close(k.name(), &mean, &attend_quantized(k, &q, &kv, 1), QUANTIZED_TOLERANCE);
+        }
+    }
+}
+
+#[test]
+fn quantized_attention_survives_any_numbers() {
+    const HUGE: f32 = f32::MAX;
+    let (d, n, positions) = (9, 101, 7);
+    let plain = Numbers(10).floats(positions * d);
+    for k in Kernels::available() {
+        let run = |q: f32, key: f32, value: f32| {
+            // One of each in the place given, or all of them where it is zero.
+            let fill = |n: usize, x: f32| {
+                let mut all: Vec<f32> = plain.iter().cycle().take(n).copied().collect();
+                if x == 0.0 {
+                    all.fill(x)
+                } else {
+                    all[n / 2] = x
+                }
+                all
+            };
+            let (q, keys, values) = (fill(positions * d, q), fill(n * d, key), fill(n * d, value));
+            let kv = KvSlice::F32(KvRows::new(&keys, &values, n, d, d));
+            let out = attend_quantized(k, &Queries::new(&q, positions, d, 1, d), &kv, positions);
+            let mean = |c: usize| values.iter().skip(c).step_by(d).sum::<f32>() / n as f32;
+            (out, (0..positions * d).map(|i| mean(i % d)).collect::<Vec<f32>>())
+        };
+        // Scores that are all alike give the mean of the values, and values of zero give zero.
+        for (q, key) in [(0.0, 0.5), (0.5, 0.0), (0.0, 0.0), (1e-38, 1e-38)] {
+            let (out, mean) = run(q, key, if q == 1e-38 { 0.0 } else { 0.5 });
+            assert_close(k.name(), &mean, &out, QUANTIZED_TOLERANCE);
+        }
+        assert!(run(0.5, 0.5, 0.0).0.iter().all(|&v| v == 0.0), "{}", k.name());
+        assert!(run(1e4, 1e4, 1e4).0.iter().all(|v| v.is_finite()), "{}", k.name());
+        // Any result, but no panic.
+        for x in [HUGE, -HUGE, f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+            run(x, 0.5, 0.5);
+            run(0.5, x, 0.5);
+            run(0.5, 0.5, x);
+            run(x, x, x);
         }
     }
 }

@@ -30,6 +30,7 @@ pub(super) unsafe trait Simd: Copy {
     unsafe fn mul_add(self, y: Self, z: Self) -> Self;
     unsafe fn min(self, y: Self) -> Self;
     unsafe fn max(self, y: Self) -> Self;
+    unsafe fn abs(self) -> Self;
     /// To the nearest whole number.
     unsafe fn round(self) -> Self;
     /// `2^self` for whole numbers from -126 to 127.
@@ -46,6 +47,36 @@ pub(super) trait Lane<V>: Copy {
     /// As for [`Simd`].
     unsafe fn load(x: &[Self]) -> V;
     fn widen(self) -> f32;
+}
+
+/// Two neighbours along a sum of products of 16-bit integers.
+pub(super) type Pair = [i16; 2];
+
+/// What sums of such products take besides: vectors of a pair, or of a 32-bit sum, in the place of each float.
+///
+/// # Safety
+/// As for [`Simd`].
+pub(super) unsafe trait Pairs: Simd {
+    type Whole: Copy;
+
+    unsafe fn zero() -> Self::Whole;
+    unsafe fn load_pairs(x: &[Pair]) -> Self::Whole;
+    unsafe fn splat_pair(x: Pair) -> Self::Whole;
+    /// Sums as floats.
+    unsafe fn from_whole(x: Self::Whole) -> Self;
+    /// Rounds to whole numbers of 16 bits: pair `i` is made of the elements `i` of both vectors.
+    unsafe fn store_pairs(first: Self, second: Self, out: &mut [Pair]);
+    /// The same, but the pairs are neighbours in the first vector and then in the second.
+    unsafe fn store_row(first: Self, second: Self, out: &mut [Pair]);
+}
+
+/// Adds the products of pairs to sums: what instruction sets with the same vectors do differently.
+///
+/// # Safety
+/// As for [`Simd`].
+pub(super) unsafe trait PairProduct<V: Pairs> {
+    /// `sum + a[0] * b[0] + a[1] * b[1]`
+    unsafe fn add(sum: V::Whole, a: V::Whole, b: V::Whole) -> V::Whole;
 }
 
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! Attention: heads and positions shared among the team, or the keys where there is one position.
 
-use super::Exec;
+use super::{Exec, Matrix};
 use crate::kernels::{KvSlice, Queries, Strips, TileMut};
 use crate::threads::partition::take;
 use core::ops::Range;
@@ -14,6 +14,22 @@ pub struct Heads {
     pub n_kv: usize,
     /// Width of one head.
     pub d: usize,
+}
+
+/// What queries and keys, probabilities and values are multiplied as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Products {
+    /// Floats.
+    Floats,
+    /// Integers, where there is more than one position: about twice as fast.
+    Integers,
+}
+
+impl Products {
+    /// Integers beside a quantized matrix, whose own error is far larger.
+    pub fn beside(matrix: &Matrix<'_>) -> Self {
+        if matrix.weights.format().is_quantized() { Products::Integers } else { Products::Floats }
+    }
 }
 
 /// Parts into which the keys of one position are cut at most.
@@ -37,6 +53,7 @@ fn part_len(heads: &Heads) -> usize {
 pub fn attention<'a>(
     exec: &mut Exec,
     heads: &Heads,
+    products: Products,
     q: &[f32],
     kv: impl Fn(usize) -> KvSlice<'a> + Sync,
     parts: &mut [f32],
@@ -59,7 +76,13 @@ pub fn attention<'a>(
             for (head, first, mut out) in strips {
                 let q = &q[first * width + head * group * heads.d..];
                 let q = Queries::new(q, out.n_rows(), width, group, heads.d);
-                kernels.attend(&q, &kv(head), scale, &mut worker.attention, &mut out, None);
+                match products {
+                    // One position waits for memory and not for products, of which there are few.
+                    Products::Integers if n > 1 => {
+                        kernels.attend_quantized(&q, &kv(head), scale, &mut worker.attention, &mut out);
+                    }
+                    _ => kernels.attend(&q, &kv(head), scale, &mut worker.attention, &mut out, None),
+                }
             }
         },
     );
@@ -141,7 +164,7 @@ mod tests {
     }
 
     fn run(
-        k: &'static Kernels,
+        (k, products): (&'static Kernels, Products),
         threads: usize,
         heads: &Heads,
         n: usize,
@@ -166,28 +189,25 @@ mod tests {
         };
         let mut parts = alloc::vec![f32::NAN; if parts { parts_len(heads) } else { 0 }];
         let mut out = alloc::vec![f32::NAN; q.len()];
-        attention(&mut exec, heads, &q, kv, &mut parts, &mut out);
+        attention(&mut exec, heads, products, &q, kv, &mut parts, &mut out);
         out
     }
 
     #[test]
     fn any_number_of_threads_gives_the_same_bits_and_parts_of_keys_the_same_numbers() {
-        for k in Kernels::available() {
+        let tables = Kernels::available().into_iter();
+        for how in tables.flat_map(|k| [(k, Products::Floats), (k, Products::Integers)]) {
             for (n_heads, n_kv, d) in [(8, 1, 64), (4, 4, 72), (6, 2, 9)] {
                 let heads = Heads { n: n_heads, n_kv, d };
                 for (n, n_keys) in [(1, 1), (1, 97), (1, 300), (1, 2000), (3, 100), (70, 70)] {
-                    let one = run(k, 1, &heads, n, n_keys, true);
+                    let one = run(how, 1, &heads, n, n_keys, true);
                     for threads in [2, 3, 5] {
-                        assert_eq!(
-                            run(k, threads, &heads, n, n_keys, true),
-                            one,
-                            "{} {heads:?} {n}",
-                            k.name()
-                        );
+                        let several = run(how, threads, &heads, n, n_keys, true);
+                        assert_eq!(several, one, "{how:?} {heads:?} {n}");
                     }
-                    let whole = run(k, 1, &heads, n, n_keys, false);
+                    let whole = run(how, 1, &heads, n, n_keys, false);
                     for (a, b) in one.iter().zip(&whole) {
-                        assert!((a - b).abs() < 1e-5, "{} {heads:?} {n_keys}: {a} and {b}", k.name());
+                        assert!((a - b).abs() < 1e-5, "{how:?} {heads:?} {n_keys}: {a} and {b}");
                     }
                 }
             }

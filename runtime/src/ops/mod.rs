@@ -7,7 +7,7 @@ pub mod hidden;
 pub mod linear;
 pub mod rope;
 
-pub use attention::{Heads, attention};
+pub use attention::{Heads, Products, attention};
 pub use hidden::{Hidden, HiddenWeights, Kinds};
 pub use linear::{Activations, Input, Matrix, linear, linear_add};
 pub use rope::Rope;

@@ -2,9 +2,9 @@
 //!
 //! Its floats are those of every x86 table; its integer products are in `avx2_integer`.
 
-use super::super::vector::{self, Lane, MAX_LANES, Simd};
-use super::super::{Kernels, KvRows, Output, Queries, Table, TileMut, WeightRows, attention};
-use super::avx2_integer::{gemm_q4, gemm_q8};
+use super::super::vector::{self, Lane, MAX_LANES, Pair, PairProduct, Pairs, Simd};
+use super::super::{Kernels, KvRows, Output, Queries, Table, TileMut, WeightRows, attention, attention_i16};
+use super::avx2_integer::{gemm_q4, gemm_q8, pin};
 use crate::format::block::BLOCK;
 use core::arch::x86_64::*;
 use half::f16;
@@ -26,9 +26,11 @@ pub(super) static KERNELS: Kernels = Kernels {
         gemm_q4,
         gemm_f32,
         gemm_f16,
-        attend_room: |d, _| attention::room::<F32x8>(d),
+        attend_room: |d, _| attention::room::<F32x8>(d).max(attention_i16::room::<F32x8>(d)),
         attend_f32,
         attend_f16,
+        attend_quantized_f32,
+        attend_quantized_f16,
         layer_norm,
         rms_norm,
         gelu,
@@ -42,7 +44,7 @@ pub(super) static KERNELS: Kernels = Kernels {
 
 /// Eight floats. Its methods need AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
-struct F32x8(__m256);
+pub(super) struct F32x8(__m256);
 
 // SAFETY: every method needs AVX2, FMA and F16C, and is only called from the `target_feature` functions below.
 unsafe impl Simd for F32x8 {
@@ -101,6 +103,11 @@ unsafe impl Simd for F32x8 {
         unsafe { F32x8(_mm256_max_ps(self.0, y.0)) }
     }
     #[inline(always)]
+    unsafe fn abs(self) -> Self {
+        // SAFETY: as in `splat`.
+        unsafe { F32x8(_mm256_andnot_ps(_mm256_set1_ps(-0.0), self.0)) }
+    }
+    #[inline(always)]
     unsafe fn round(self) -> Self {
         // SAFETY: as in `splat`.
         unsafe { F32x8(_mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0)) }
@@ -151,6 +158,73 @@ unsafe impl Simd for F32x8 {
             }
         }
     }
+}
+
+// SAFETY: as above.
+unsafe impl Pairs for F32x8 {
+    type Whole = __m256i;
+
+    #[inline(always)]
+    unsafe fn zero() -> __m256i {
+        // SAFETY: the caller has the features (trait contract), here and in every method below.
+        unsafe { _mm256_setzero_si256() }
+    }
+    #[inline(always)]
+    unsafe fn load_pairs(x: &[Pair]) -> __m256i {
+        debug_assert!(x.len() >= 8);
+        // SAFETY: as in `zero`; the slice holds 8 pairs of 4 bytes (trait contract).
+        unsafe { _mm256_loadu_si256(x.as_ptr().cast()) }
+    }
+    #[inline(always)]
+    unsafe fn splat_pair([first, second]: Pair) -> __m256i {
+        // SAFETY: as in `zero`.
+        unsafe { _mm256_set1_epi32(i32::from(second) << 16 | i32::from(first as u16)) }
+    }
+    #[inline(always)]
+    unsafe fn from_whole(x: __m256i) -> Self {
+        // SAFETY: as in `zero`.
+        unsafe { F32x8(_mm256_cvtepi32_ps(x)) }
+    }
+    #[inline(always)]
+    unsafe fn store_pairs(first: Self, second: Self, out: &mut [Pair]) {
+        debug_assert!(out.len() >= 8);
+        // SAFETY: as in `zero`; the slice holds 8 pairs of 4 bytes (trait contract).
+        unsafe {
+            let second = _mm256_slli_epi32::<16>(_mm256_cvtps_epi32(second.0));
+            let pairs = _mm256_blend_epi16::<0xaa>(_mm256_cvtps_epi32(first.0), second);
+            _mm256_storeu_si256(out.as_mut_ptr().cast(), pairs);
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_row(first: Self, second: Self, out: &mut [Pair]) {
+        debug_assert!(out.len() >= 8);
+        // SAFETY: as in `zero`; the slice holds 8 pairs of 4 bytes (trait contract).
+        unsafe {
+            let packed = _mm256_packs_epi32(_mm256_cvtps_epi32(first.0), _mm256_cvtps_epi32(second.0));
+            // The pack works within 128-bit lanes; this puts the fours back in order.
+            _mm256_storeu_si256(out.as_mut_ptr().cast(), _mm256_permute4x64_epi64::<0xd8>(packed));
+        }
+    }
+}
+
+struct MultiplyAndAdd;
+
+// SAFETY: as for `F32x8`.
+unsafe impl PairProduct<F32x8> for MultiplyAndAdd {
+    #[inline(always)]
+    unsafe fn add(sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: the caller has the features (trait contract).
+        unsafe { add_pair_products(sum, a, b) }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_pair_products(sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
+    let mut sum = _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+    // SAFETY: see `pin`.
+    unsafe { pin!(sum) };
+    sum
 }
 
 impl Lane<F32x8> for f32 {
@@ -324,6 +398,8 @@ macro_rules! instances {
 instances! {
     attend_f32(q: &Queries<'_>, kv: &KvRows<'_, f32>, scale: f32, scratch: &mut [f32], out: &mut TileMut<'_>, totals: Option<&mut [[f32; 2]]>) = attention::attend::<F32x8, f32, 4>;
     attend_f16(q: &Queries<'_>, kv: &KvRows<'_, f16>, scale: f32, scratch: &mut [f32], out: &mut TileMut<'_>, totals: Option<&mut [[f32; 2]]>) = attention::attend::<F32x8, f16, 4>;
+    attend_quantized_f32(q: &Queries<'_>, kv: &KvRows<'_, f32>, scale: f32, scratch: &mut [f32], out: &mut TileMut<'_>) = attention_i16::attend::<F32x8, MultiplyAndAdd, f32, 6>;
+    attend_quantized_f16(q: &Queries<'_>, kv: &KvRows<'_, f16>, scale: f32, scratch: &mut [f32], out: &mut TileMut<'_>) = attention_i16::attend::<F32x8, MultiplyAndAdd, f16, 6>;
     layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) = vector::layer_norm::<F32x8>;
     rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) = vector::rms_norm::<F32x8>;
     gelu(x: &mut [f32]) = vector::gelu_in_place::<F32x8>;

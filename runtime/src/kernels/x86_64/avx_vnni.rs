@@ -2,12 +2,15 @@
 //! Lake (2021) and its small cores, which are sold alone as N-series, and later ones.
 
 use super::super::panel::{self, Columns, PANEL_BLOCK, PANEL_ROWS, RUNS, RegisterTile, SPAN, check_lengths};
-use super::super::{Kernels, Output, Panel, QuantizedRows, Table, WeightRows};
-use super::avx2;
+use super::super::{
+    Kernels, KvRows, Output, Panel, QuantizedRows, Queries, Table, TileMut, WeightRows, attention_i16,
+};
+use super::avx2::{self, F32x8};
 use super::avx2_integer::{add_scaled, pin, spread_q4, spread_q8};
 use super::vnni::{self, BYTE, FIRST, NIBBLE, SIGNS, Vnni, run_of};
 use crate::format::block::{BLOCK, CHUNK, GROUP, RUN};
 use core::arch::x86_64::*;
+use half::f16;
 
 /// The table, if this CPU has what it needs.
 pub(super) fn detect() -> Option<&'static Kernels> {
@@ -18,7 +21,7 @@ pub(super) fn detect() -> Option<&'static Kernels> {
 static KERNELS: Kernels = Kernels {
     name: "avx-vnni",
     tract: avx2::KERNELS.tract,
-    table: Table { gemm_q8, gemm_q4, ..avx2::KERNELS.table },
+    table: Table { gemm_q8, gemm_q4, attend_quantized_f32, attend_quantized_f16, ..avx2::KERNELS.table },
 };
 
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
@@ -41,6 +44,30 @@ fn gemm_q4(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut Output<'_>, pane
             _ => panel::gemm(&TILE, w, x, out, panel),
         }
     }
+}
+
+#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+fn attend_quantized_f32(
+    q: &Queries<'_>,
+    kv: &KvRows<'_, f32>,
+    scale: f32,
+    scratch: &mut [f32],
+    out: &mut TileMut<'_>,
+) {
+    // SAFETY: this function has the features of `F32x8` and of `AvxVnni`.
+    unsafe { attention_i16::attend::<F32x8, AvxVnni, f32, 6>(q, kv, scale, scratch, out) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+fn attend_quantized_f16(
+    q: &Queries<'_>,
+    kv: &KvRows<'_, f16>,
+    scale: f32,
+    scratch: &mut [f32],
+    out: &mut TileMut<'_>,
+) {
+    // SAFETY: as above.
+    unsafe { attention_i16::attend::<F32x8, AvxVnni, f16, 6>(q, kv, scale, scratch, out) }
 }
 
 /// Rows of activations of a register tile: with 16 weight rows they take 12 of the 16 registers, as many sums as it

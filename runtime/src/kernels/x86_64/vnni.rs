@@ -15,7 +15,9 @@
 //! processors with either encoding of the instructions.
 
 use super::super::panel::{RUNS, SPAN};
+use super::super::vector::PairProduct;
 use super::super::{Output, QuantizedRows, WeightRows};
+use super::avx2::F32x8;
 use super::avx2_integer::{prefetch, rows_of, step_pairs, tile_scales};
 use crate::format::block::{BLOCK, CHUNK, GROUP, Q4_NIBBLES, Q4Group, Q8_SCALES, Q8_TILE, RUN};
 use core::arch::x86_64::*;
@@ -44,6 +46,15 @@ pub(super) unsafe trait Vnni {
     unsafe fn add_bytes(sum: __m256i, w: __m256i, x: __m256i) -> __m256i;
     /// `vpdpwssd`
     unsafe fn add_words(sum: __m256i, a: __m256i, b: __m256i) -> __m256i;
+}
+
+// SAFETY: as for `Vnni`.
+unsafe impl<I: Vnni> PairProduct<F32x8> for I {
+    #[inline(always)]
+    unsafe fn add(sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: the caller has the features (contract of the trait).
+        unsafe { I::add_words(sum, a, b) }
+    }
 }
 
 /// Four activations, for all lanes.
