@@ -2,7 +2,9 @@
 //!
 //! Compiled intrinsics reach four fifths of this: LLVM keeps half of the 32-bit sums in registers and moves them around,
 //! and its loops over the blocks of a span end where the branch predictor does not expect it. Here a span is written out,
-//! the 16-bit sums have the registers, and the 32-bit sums, used once a block, stay in memory.
+//! the 16-bit sums have their registers, and the 32-bit sums, used once a block, what is left of them. Every load less is
+//! felt, although there are always fewer than the multipliers leave time for: an offset that starts two vectors of sums
+//! is loaded once (1 to 2 % of all time), half of the 32-bit sums are in registers (1 %).
 
 use super::super::panel::{Columns, PANEL_ROWS, SPAN};
 use super::avx2_integer::COLUMNS;
@@ -11,9 +13,9 @@ use crate::format::block::GROUP;
 const _: () =
     assert!(SPAN == 4 && COLUMNS == 4 && PANEL_ROWS == 2 * GROUP, "what the assembly below is written for");
 
-/// 32-bit sums of a register tile.
+/// 32-bit sums of the second half of a register tile.
 #[repr(align(32))]
-struct Whole([i32; PANEL_ROWS * COLUMNS]);
+struct Whole([i32; PANEL_ROWS * COLUMNS / 2]);
 
 /// Adds the products of the panel's first `spans` whole spans to `sums`.
 ///
@@ -34,7 +36,7 @@ pub(super) unsafe fn add_spans(
     let rows = [x[0].2.as_ptr(), x[1].2.as_ptr(), x[2].2.as_ptr(), x[3].2.as_ptr()];
     let scales = [x[0].1.as_ptr(), x[1].1.as_ptr(), x[2].1.as_ptr(), x[3].1.as_ptr()];
     let rows: [[*const u8; COLUMNS]; 2] = [rows.map(|p| p.cast()), scales.map(|p| p.cast())];
-    let mut whole = Whole([0; PANEL_ROWS * COLUMNS]);
+    let mut whole = Whole([0; PANEL_ROWS * COLUMNS / 2]);
 
     #[rustfmt::skip]
     macro_rules! products {
@@ -43,8 +45,8 @@ pub(super) unsafe fn add_spans(
                 "vpbroadcastd ymm10, dword ptr [{", $x, "} + {i}]\n",
                 "vpmaddubsw ymm11, ymm8, ymm10\n",
                 "vpaddw ymm", $low, ", ymm", $low, ", ymm11\n",
-                "vpmaddubsw ymm12, ymm9, ymm10\n",
-                "vpaddw ymm", $high, ", ymm", $high, ", ymm12\n",
+                "vpmaddubsw ymm10, ymm9, ymm10\n",
+                "vpaddw ymm", $high, ", ymm", $high, ", ymm10\n",
             )
         };
     }
@@ -54,7 +56,7 @@ pub(super) unsafe fn add_spans(
             concat!(
                 "mov {run}, [{rows} + ", $row, "]\n",
                 "vpbroadcastd ymm", $low, ", dword ptr [{run} + {at}]\n",
-                "vpbroadcastd ymm", $high, ", dword ptr [{run} + {at}]\n",
+                "vmovdqa ymm", $high, ", ymm", $low, "\n",
             )
         };
     }
@@ -81,58 +83,78 @@ pub(super) unsafe fn add_spans(
                 "add {i}, 4\n",
                 "dec {run:e}\n",
                 "jnz 3b\n",
-                "vmovdqu ymm13, [{steps}]\n",
-                "vmovdqu ymm14, [{steps} + 32]\n",
+                "vmovdqu ymm8, [{steps}]\n",
+                "vmovdqu ymm9, [{steps} + 32]\n",
                 $scale!("32"),
-                $finish!("0", "13", "0"),
-                $finish!("1", "14", "32"),
+                $finish!("0", "8", "12", "0"),
+                $finish!("1", "9", "13", "32"),
                 $scale!("40"),
-                $finish!("2", "13", "64"),
-                $finish!("3", "14", "96"),
+                $finish!("2", "8", "14", "64"),
+                $finish!("3", "9", "15", "96"),
                 $scale!("48"),
-                $finish!("4", "13", "128"),
-                $finish!("5", "14", "160"),
+                $finish!("4", "8", [0], "128"),
+                $finish!("5", "9", [32], "160"),
                 $scale!("56"),
-                $finish!("6", "13", "192"),
-                $finish!("7", "14", "224"),
+                $finish!("6", "8", [64], "192"),
+                $finish!("7", "9", [96], "224"),
                 "add {steps}, 64\n",
             )
         };
     }
-    // What ends a block, for a vector of sums: the first of a span begins `whole`, the last takes it to `sums`.
+    // What ends a block, for a vector of sums: the first of a span begins the 32-bit sums, in a register or in memory,
+    // the last takes them to `sums`.
     #[rustfmt::skip]
     macro_rules! first {
-        ($sum:literal, $steps:literal, $at:literal) => {
+        ($sum:literal, $steps:literal, [$whole:literal], $at:literal) => {
             concat!(
                 "vpmaddwd ymm", $sum, ", ymm", $sum, ", ymm", $steps, "\n",
-                "vmovdqa [{whole} + ", $at, "], ymm", $sum, "\n",
+                "vmovdqa [{whole} + ", $whole, "], ymm", $sum, "\n",
             )
+        };
+        ($sum:literal, $steps:literal, $whole:literal, $at:literal) => {
+            concat!("vpmaddwd ymm", $whole, ", ymm", $sum, ", ymm", $steps, "\n")
         };
     }
     #[rustfmt::skip]
     macro_rules! added {
-        ($sum:literal, $steps:literal, $at:literal) => {
+        ($sum:literal, $steps:literal, [$whole:literal]) => {
             concat!(
                 "vpmaddwd ymm", $sum, ", ymm", $sum, ", ymm", $steps, "\n",
-                "vpaddd ymm", $sum, ", ymm", $sum, ", [{whole} + ", $at, "]\n",
+                "vpaddd ymm", $sum, ", ymm", $sum, ", [{whole} + ", $whole, "]\n",
+            )
+        };
+        ($sum:literal, $steps:literal, $whole:literal) => {
+            concat!(
+                "vpmaddwd ymm", $sum, ", ymm", $sum, ", ymm", $steps, "\n",
+                "vpaddd ymm", $whole, ", ymm", $sum, ", ymm", $whole, "\n",
             )
         };
     }
     #[rustfmt::skip]
     macro_rules! next {
-        ($sum:literal, $steps:literal, $at:literal) => {
-            concat!(added!($sum, $steps, $at), "vmovdqa [{whole} + ", $at, "], ymm", $sum, "\n")
+        ($sum:literal, $steps:literal, [$whole:literal], $at:literal) => {
+            concat!(added!($sum, $steps, [$whole]), "vmovdqa [{whole} + ", $whole, "], ymm", $sum, "\n")
+        };
+        ($sum:literal, $steps:literal, $whole:literal, $at:literal) => {
+            added!($sum, $steps, $whole)
         };
     }
     #[rustfmt::skip]
-    macro_rules! last {
-        ($sum:literal, $steps:literal, $at:literal) => {
+    macro_rules! scaled {
+        ($whole:literal, $at:literal) => {
             concat!(
-                added!($sum, $steps, $at),
-                "vcvtdq2ps ymm", $sum, ", ymm", $sum, "\n",
-                "vfmadd213ps ymm", $sum, ", ymm10, [{sums} + ", $at, "]\n",
-                "vmovups [{sums} + ", $at, "], ymm", $sum, "\n",
+                "vcvtdq2ps ymm", $whole, ", ymm", $whole, "\n",
+                "vfmadd213ps ymm", $whole, ", ymm10, [{sums} + ", $at, "]\n",
+                "vmovups [{sums} + ", $at, "], ymm", $whole, "\n",
             )
+        };
+    }
+    macro_rules! last {
+        ($sum:literal, $steps:literal, [$whole:literal], $at:literal) => {
+            concat!(added!($sum, $steps, [$whole]), scaled!($sum, $at))
+        };
+        ($sum:literal, $steps:literal, $whole:literal, $at:literal) => {
+            concat!(added!($sum, $steps, $whole), scaled!($whole, $at))
         };
     }
     // The scale of a row of activations, which only the last block of a span needs.
@@ -147,8 +169,8 @@ pub(super) unsafe fn add_spans(
         };
     }
     // SAFETY: reads `spans * SPAN` blocks of the panel, of its steps and of each row of activations, which this
-    // function's contract promises with as many offsets and scales; writes `whole` and `sums`, both
-    // `PANEL_ROWS * COLUMNS` long. It uses the registers named and no stack.
+    // function's contract promises with as many offsets and scales; writes `whole`, half as long as `sums`, and
+    // `sums`. It uses the registers named and no stack.
     unsafe {
         core::arch::asm!(
             "2:",
@@ -173,7 +195,7 @@ pub(super) unsafe fn add_spans(
             sums = in(reg) sums.as_mut_ptr(),
             out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _, out("ymm4") _,
             out("ymm5") _, out("ymm6") _, out("ymm7") _, out("ymm8") _, out("ymm9") _,
-            out("ymm10") _, out("ymm11") _, out("ymm12") _, out("ymm13") _, out("ymm14") _,
+            out("ymm10") _, out("ymm11") _, out("ymm12") _, out("ymm13") _, out("ymm14") _, out("ymm15") _,
             options(nostack),
         );
     }
