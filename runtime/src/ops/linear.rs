@@ -196,7 +196,7 @@ fn share_rows(exec: &mut Exec, w: &Matrix<'_>, input: &Input<'_>, out: &mut [f32
     let all = |x| TileMut::new(x, input.n, w.rows());
     let mut out = all(&mut out[..input.n * w.rows()]);
     let mut sum = sum.map(all);
-    exec.share(
+    exec.balance(
         w.rows(),
         ROW_UNIT,
         input.n * w.rows() * w.weights.k(),
