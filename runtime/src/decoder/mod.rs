@@ -12,6 +12,7 @@ use crate::memory::{Carver, Region};
 use crate::model::{DecoderLayer, DecoderWeights, TextConfig};
 use crate::ops::{
     Activations, Exec, Heads, Hidden, HiddenWeights, Kinds, Rope, attention, hidden, linear, linear_add,
+    linear_together,
 };
 use crate::prefix::embed;
 use crate::probe::{Probe, Tap};
@@ -172,9 +173,8 @@ fn attend(
     let (q, k, v) = (&mut s.q[..rows.len() * d_q], &mut s.k[..n * d_kv], &mut s.v[..n * d_kv]);
     rms_norm(c, w.attn_norm, &s.x, &mut s.normed[..n * d], exec);
     let input = acts.input(exec, &s.normed[..n * d], &[&w.q, &w.k, &w.v]);
-    linear(exec, &w.q, &input.rows_from(rows.start), q);
-    linear(exec, &w.k, &input, k);
-    linear(exec, &w.v, &input, v);
+    let inputs = [&input.rows_from(rows.start), &input, &input];
+    linear_together(exec, [&w.q, &w.k, &w.v], inputs, [&mut *q, &mut *k, &mut *v]);
     s.rope.apply(exec, q, d_q, s.n + rows.start);
     s.rope.apply(exec, k, d_kv, s.n);
     s.cache.put(exec.kernels(), i, s.n, k, v);

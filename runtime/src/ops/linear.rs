@@ -187,6 +187,46 @@ pub fn linear(exec: &mut Exec, w: &Matrix<'_>, input: &Input<'_>, out: &mut [f32
     share_rows(exec, w, input, out, None);
 }
 
+/// As [`linear`] for several matrices, their inputs and outputs, shared as if they were one matrix: each small one alone
+/// would keep the members waiting for each other.
+pub fn linear_together<const N: usize>(
+    exec: &mut Exec,
+    w: [&Matrix<'_>; N],
+    inputs: [&Input<'_>; N],
+    outs: [&mut [f32]; N],
+) {
+    // Where the rows of each begin among those of all; a unit belongs to one matrix.
+    let mut starts = [0; N];
+    let (mut n_rows, mut work) = (0, 0);
+    for (start, (w, input)) in starts.iter_mut().zip(w.iter().zip(inputs)) {
+        *start = n_rows;
+        n_rows += w.rows().next_multiple_of(ROW_UNIT);
+        work += input.n * w.rows() * w.weights.k();
+    }
+    let rows_of = |i: usize, range: &Range<usize>| {
+        let row = |at: usize| at.saturating_sub(starts[i]).min(w[i].rows());
+        row(range.start)..row(range.end)
+    };
+    let mut outs = outs.into_iter();
+    let mut tiles: [TileMut<'_>; N] = core::array::from_fn(|i| {
+        TileMut::new(outs.next().expect("one for each matrix"), inputs[i].n, w[i].rows())
+    });
+    exec.balance(
+        n_rows,
+        ROW_UNIT,
+        work,
+        |range| core::array::from_fn::<_, N, _>(|i| tiles[i].take_columns(rows_of(i, range).len())),
+        |kernels, worker, range, mut tiles| {
+            for (i, tile) in tiles.iter_mut().enumerate() {
+                let rows = rows_of(i, &range);
+                if !rows.is_empty() {
+                    product(kernels, &mut worker.tools, w[i], rows, inputs[i], tile);
+                }
+            }
+        },
+    );
+}
+
 /// `sum[t] += W x[t] + b`; `sum` and `room` are `[n, rows]`.
 pub fn linear_add(exec: &mut Exec, w: &Matrix<'_>, input: &Input<'_>, room: &mut [f32], sum: &mut [f32]) {
     share_rows(exec, w, input, room, Some(sum));

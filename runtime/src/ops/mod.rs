@@ -9,7 +9,7 @@ pub mod rope;
 
 pub use attention::{Heads, attention};
 pub use hidden::{Hidden, HiddenWeights, Kinds};
-pub use linear::{Activations, Input, Matrix, linear, linear_add};
+pub use linear::{Activations, Input, Matrix, linear, linear_add, linear_together};
 pub use rope::Rope;
 
 use crate::error::SetupError;
