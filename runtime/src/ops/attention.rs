@@ -34,8 +34,9 @@ impl Products {
 
 /// Parts into which the keys of one position are cut at most.
 const PARTS: usize = 16;
-/// Fewest keys in a part, and what their number is a multiple of.
-const PART_KEYS: usize = 96;
+/// Fewest keys in a part, and what their number is a multiple of: few enough that two members get nearly equal shares of
+/// a picture's keys, many enough to be worth a call.
+const PART_KEYS: usize = 48;
 
 /// Floats that [`attention`] needs for the parts of one position.
 pub fn parts_len(heads: &Heads) -> usize {

@@ -92,7 +92,7 @@ impl Hidden {
                 Out::Quantized(self.quantized.tiles(n, d_ff), span)
             };
             let matrices = 1 + usize::from(w.up.is_some());
-            exec.share(
+            exec.balance(
                 d_ff,
                 UNIT,
                 n * d_ff * (w.gate.weights.k() * matrices + STEP_WORK),

@@ -205,7 +205,7 @@ fn share_rows<'a>(
     output: fn(TileMut<'a>, Option<&'a [f32]>) -> Output<'a>,
 ) {
     let mut out = TileMut::new(&mut out[..input.n * w.rows()], input.n, w.rows());
-    exec.share(
+    exec.balance(
         w.rows(),
         ROW_UNIT,
         input.n * w.rows() * w.weights.k(),

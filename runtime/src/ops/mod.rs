@@ -15,8 +15,8 @@ pub use rope::Rope;
 use crate::error::SetupError;
 use crate::kernels::{FloatWork, Kernels, Panel};
 use crate::memory::{Carver, Region};
-use crate::threads::partition::{share, take};
-use crate::threads::{MAX_THREADS, Team};
+use crate::threads::partition::{piece, take};
+use crate::threads::{MAX_THREADS, Pile, Team};
 use alloc::vec::Vec;
 use core::ops::Range;
 use hidden::HiddenTiles;
@@ -52,6 +52,8 @@ struct Tools {
 
 /// Multiplications that make it worth to wake another member: some microseconds of work.
 const MEMBER_WORK: usize = 100_000;
+/// Most pieces that a job is cut into: with few members, more rounds than any job has.
+const MAX_PIECES: usize = 2 * MAX_THREADS;
 /// What one value of a norm, a GELU or a rotation costs, in multiplications of a matrix product.
 const ROW_STEP_WORK: usize = 8;
 
@@ -126,22 +128,59 @@ impl Exec {
         n: usize,
         unit: usize,
         work: usize,
+        cut: impl FnMut(&Range<usize>) -> P,
+        job: impl Fn(&'static Kernels, &mut Worker, Range<usize>, P) + Sync,
+    ) {
+        self.spread(n, unit, self.members(work), 1, cut, job);
+    }
+
+    /// As [`Exec::share`], for jobs that may be cut finer at little cost: members take their work in several pieces, the
+    /// last of them small, so that one that was held up leaves more to the others. Measured with two members that read
+    /// weights from memory: with equal shares one waited for the other a tenth of the time.
+    pub fn balance<P: Send>(
+        &mut self,
+        n: usize,
+        unit: usize,
+        work: usize,
+        cut: impl FnMut(&Range<usize>) -> P,
+        job: impl Fn(&'static Kernels, &mut Worker, Range<usize>, P) + Sync,
+    ) {
+        let members = self.members(work);
+        // Each round leaves a quarter, so that the last pieces are still worth some microseconds.
+        let rounds = 1 + (work / members / MEMBER_WORK).max(1).ilog(4) as usize;
+        self.spread(n, unit, members, rounds.min(MAX_PIECES / members), cut, job);
+    }
+
+    /// How many members are worth waking.
+    fn members(&self, work: usize) -> usize {
+        (work / MEMBER_WORK).clamp(1, self.workers.len())
+    }
+
+    fn spread<P: Send>(
+        &mut self,
+        n: usize,
+        unit: usize,
+        members: usize,
+        rounds: usize,
         mut cut: impl FnMut(&Range<usize>) -> P,
         job: impl Fn(&'static Kernels, &mut Worker, Range<usize>, P) + Sync,
     ) {
         let kernels = self.kernels;
-        let members = (work / MEMBER_WORK).clamp(1, self.workers.len());
-        let mut parts: [Option<(&mut Worker, Range<usize>, P)>; MAX_THREADS] = [const { None }; MAX_THREADS];
-        for (i, (part, worker)) in parts[..members].iter_mut().zip(&mut self.workers).enumerate() {
-            let range = share(n, members, unit, i);
-            let cut = cut(&range);
-            *part = Some((worker, range, cut));
+        let mut pieces: [Option<(Range<usize>, P)>; MAX_PIECES] = [const { None }; MAX_PIECES];
+        let pieces = &mut pieces[..members * rounds];
+        for (i, place) in pieces.iter_mut().enumerate() {
+            let range = piece(n, members, rounds, unit, i);
+            let part = cut(&range);
+            *place = Some((range, part));
         }
-        self.team.each(&mut parts[..members], |_, part| {
-            if let Some((worker, range, part)) = part.take()
-                && !range.is_empty()
-            {
-                job(kernels, worker, range, part);
+        let pile = Pile::new(pieces);
+        self.team.each(&mut self.workers[..members], |_, worker| {
+            while let Some(piece) = pile.take() {
+                if let Some((range, part)) = piece.take()
+                    && !range.is_empty()
+                {
+                    job(kernels, worker, range, part);
+                }
             }
         });
     }

@@ -1,16 +1,19 @@
-//! A fixed team of threads that share each piece of work by a partition decided beforehand.
+//! A fixed team of threads, and how a piece of work is divided among them: into parts decided beforehand, which members
+//! have assigned to them or take as they become free. What a part is never depends on timing, who works on it may.
 //!
 //! The calling thread is member 0. Between two pieces of work the others spin for a short while, then sleep;
 //! nothing is allocated or locked after [`Team::new`].
 //!
-//! Not here: work stealing, queues, anything that makes a result depend on timing.
+//! Not here: work stealing, queues that grow, anything that makes a result depend on timing.
 
 #![allow(unsafe_code)]
 
 pub mod partition;
+mod pile;
 #[cfg(feature = "std")]
 mod team;
 
+pub use pile::Pile;
 #[cfg(feature = "std")]
 pub use team::Team;
 

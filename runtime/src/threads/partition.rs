@@ -1,4 +1,4 @@
-//! Who does what: contiguous shares of nearly equal size.
+//! How work is cut: into contiguous shares of nearly equal size, or into pieces that become smaller.
 
 use core::ops::Range;
 
@@ -6,6 +6,19 @@ use core::ops::Range;
 pub fn share(n: usize, parts: usize, unit: usize, i: usize) -> Range<usize> {
     let units = n.div_ceil(unit);
     let edge = |i: usize| (units * i / parts * unit).min(n);
+    edge(i)..edge(i + 1)
+}
+
+/// Piece `i` of `n` items that `members` take in turn, in multiples of `unit`: `members` pieces of equal size in each of
+/// `rounds`, all of which but the last cover three quarters of what is left. So nearly everything is taken in few large
+/// pieces, and the small ones at the end wait for whoever is ahead.
+pub fn piece(n: usize, members: usize, rounds: usize, unit: usize, i: usize) -> Range<usize> {
+    let units = n.div_ceil(unit);
+    let round = |r: usize| if r < rounds { units - (units >> (2 * r)) } else { units };
+    let edge = |i: usize| {
+        let (from, to) = (round(i / members), round(i / members + 1));
+        ((from + (to - from) * (i % members) / members) * unit).min(n)
+    };
     edge(i)..edge(i + 1)
 }
 
@@ -21,7 +34,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_cover_everything_once() {
+    fn pieces_become_smaller() {
+        let of_two = |i| piece(256, 2, 3, 1, i);
+        let pieces: [_; 6] = core::array::from_fn(of_two);
+        assert_eq!(pieces, [0..96, 96..192, 192..216, 216..240, 240..248, 248..256]);
+    }
+
+    #[test]
+    fn shares_and_pieces_cover_everything_once() {
         for n in [0, 1, 7, 16, 100] {
             for parts in 1..6 {
                 for unit in [1, 4, 16] {

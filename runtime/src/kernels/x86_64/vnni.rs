@@ -18,8 +18,8 @@ use super::super::panel::{RUNS, SPAN};
 use super::super::vector::PairProduct;
 use super::super::{Output, QuantizedRows, WeightRows};
 use super::avx2::F32x8;
-use super::avx2_integer::{prefetch, rows_of, step_pairs, tile_scales};
-use crate::format::block::{BLOCK, CHUNK, GROUP, Q4_NIBBLES, Q4Group, Q8_SCALES, Q8_TILE, RUN};
+use super::avx2_integer::{Q4_SPAN, prefetch, rows_of, step_pairs, tile_scales};
+use crate::format::block::{BLOCK, CHUNK, GROUP, Q4Group, Q8_SCALES, Q8_TILE, RUN};
 use core::arch::x86_64::*;
 
 /// What an offset is multiplied by to start the sums of a block of nibbles.
@@ -78,7 +78,9 @@ pub(super) unsafe fn gemv_q4<V: Vnni>(w: &WeightRows<'_>, x: &QuantizedRows<'_>,
     let (q, scale, offset) = x.row(0);
     assert!(q.len() == scale.len() * BLOCK && offset.len() == scale.len());
     for g in 0..w.groups() {
-        let group = Q4Group::new(w.group(g));
+        let bytes = w.group(g);
+        let group = Q4Group::new(bytes);
+        let tile_bytes = bytes.len().div_ceil(scale.len());
         // SAFETY: the caller has the features (this function's contract). A group has 8 row scales, a tile 8 steps and
         // 4 chunks of 32 bytes; `b` is below the number of blocks, for which the lengths were checked above.
         unsafe {
@@ -86,7 +88,9 @@ pub(super) unsafe fn gemv_q4<V: Vnni>(w: &WeightRows<'_>, x: &QuantizedRows<'_>,
             let mut total = _mm256_setzero_ps();
             let mut whole = _mm256_setzero_si256();
             for (b, (steps, nibbles)) in group.tiles(0..scale.len()).enumerate() {
-                prefetch::<Q4_NIBBLES>(nibbles.as_ptr());
+                if b.is_multiple_of(SPAN) {
+                    prefetch::<Q4_SPAN>(bytes.as_ptr().wrapping_add(b * tile_bytes));
+                }
                 let x = q.as_ptr().add(b * BLOCK);
                 let offset = _mm256_set1_epi32(*offset.as_ptr().add(b));
                 let mut sum = [
