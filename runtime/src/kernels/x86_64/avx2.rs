@@ -212,6 +212,7 @@ unsafe impl Pairs for F32x8 {
     }
 }
 
+/// `vpmaddwd` and an addition.
 struct MultiplyAndAdd;
 
 // SAFETY: as for `F32x8`.
