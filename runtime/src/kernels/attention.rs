@@ -18,12 +18,10 @@ use super::vector::{Lane, MAX_LANES, Simd, exp};
 use super::{KvRows, Queries, TileMut};
 use core::ops::Range;
 
-/// Vectors in a row of a panel. Four rows of two sums keep two multipliers busy with a latency of four cycles; with
-/// twelve sums, as six by two or four by three, LLVM spills one of them in every step (16 registers), which halves the
-/// speed.
-const VECTORS: usize = 2;
+/// Vectors in a row of a panel: four rows of three sums, the panel's vectors and an element of a row are 16 registers.
+const VECTORS: usize = 3;
 /// Panels of keys in a block.
-const PANELS: usize = 6;
+const PANELS: usize = 4;
 /// Floats of scratch memory, if heads are not very wide: what fits a core's second cache on many small machines.
 const ROOM: usize = 64 * 1024;
 /// Rows whose scores become probabilities together; a tile is a multiple of them.
@@ -168,10 +166,10 @@ unsafe fn scores<V: Simd, T: Lane<V>, const M: usize>(
     for column in (0..n_keys).step_by(panel_width::<V>()) {
         // SAFETY: as for `attend`.
         unsafe {
-            if n_keys - column > V::LANES {
-                score_panel::<V, T, M, VECTORS>(tile, rows, kv, key, column);
-            } else {
-                score_panel::<V, T, M, 1>(tile, rows, kv, key, column);
+            match (n_keys - column).div_ceil(V::LANES) {
+                1 => score_panel::<V, T, M, 1>(tile, rows, kv, key, column),
+                2 => score_panel::<V, T, M, 2>(tile, rows, kv, key, column),
+                _ => score_panel::<V, T, M, VECTORS>(tile, rows, kv, key, column),
             }
         }
     }
@@ -250,10 +248,10 @@ unsafe fn values<V: Simd, T: Lane<V>, const M: usize>(
     for column in (0..tile.width).step_by(panel_width::<V>()) {
         // SAFETY: as for `attend`.
         unsafe {
-            if tile.width - column > V::LANES {
-                value_panel::<V, T, M, VECTORS>(tile, rows, kv, key..key + n_keys, column);
-            } else {
-                value_panel::<V, T, M, 1>(tile, rows, kv, key..key + n_keys, column);
+            match (tile.width - column) / V::LANES {
+                1 => value_panel::<V, T, M, 1>(tile, rows, kv, key..key + n_keys, column),
+                2 => value_panel::<V, T, M, 2>(tile, rows, kv, key..key + n_keys, column),
+                _ => value_panel::<V, T, M, VECTORS>(tile, rows, kv, key..key + n_keys, column),
             }
         }
     }
@@ -354,7 +352,7 @@ unsafe fn multiply<V: Simd, const M: usize, const N: usize>(
             for i in 0..M {
                 let a = V::splat(*a[i].get_unchecked(k));
                 for v in 0..N {
-                    acc[i][v] = a.mul_add(vectors[v], acc[i][v]);
+                    acc[i][v] = a.mul_add(vectors[v], acc[i][v]).in_register();
                 }
             }
         }

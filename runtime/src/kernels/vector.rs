@@ -28,6 +28,9 @@ pub(super) unsafe trait Simd: Copy {
     unsafe fn div(self, y: Self) -> Self;
     /// `self * y + z`
     unsafe fn mul_add(self, y: Self, z: Self) -> Self;
+    /// The same value, at this point of the program in a register: where a loop's sums take nearly all of them, compilers
+    /// move products around and run out.
+    unsafe fn in_register(self) -> Self;
     unsafe fn min(self, y: Self) -> Self;
     unsafe fn max(self, y: Self) -> Self;
     unsafe fn abs(self) -> Self;

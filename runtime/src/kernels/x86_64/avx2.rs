@@ -93,6 +93,11 @@ unsafe impl Simd for F32x8 {
         unsafe { F32x8(_mm256_fmadd_ps(self.0, y.0, z.0)) }
     }
     #[inline(always)]
+    unsafe fn in_register(self) -> Self {
+        // SAFETY: as in `splat`.
+        unsafe { F32x8(pinned(self.0)) }
+    }
+    #[inline(always)]
     unsafe fn min(self, y: Self) -> Self {
         // SAFETY: as in `splat`.
         unsafe { F32x8(_mm256_min_ps(self.0, y.0)) }
@@ -207,6 +212,7 @@ unsafe impl Pairs for F32x8 {
     }
 }
 
+/// `vpmaddwd` and an addition.
 struct MultiplyAndAdd;
 
 // SAFETY: as for `F32x8`.
@@ -216,6 +222,15 @@ unsafe impl PairProduct<F32x8> for MultiplyAndAdd {
         // SAFETY: the caller has the features (trait contract).
         unsafe { add_pair_products(sum, a, b) }
     }
+}
+
+/// See [`pin`].
+#[inline]
+#[target_feature(enable = "avx2")]
+fn pinned(mut sum: __m256) -> __m256 {
+    // SAFETY: no instruction at all.
+    unsafe { pin!(sum) };
+    sum
 }
 
 #[inline]
