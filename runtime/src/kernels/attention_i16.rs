@@ -13,7 +13,7 @@
 //! instead of vanishing, so that values which are all alike come out as they are.
 //!
 //! Instructions multiply pairs that are neighbours along the sum and add both products to a 32-bit lane: a row is pairs
-//! side by side, and a panel holds in each lane the pair of its column.
+//! side by side, and a panel holds in each lane the pair of its column. All panels are made before the first tile.
 // Loops over `0..M` and `0..N`, because LLVM unrolls them into registers; of zipped iterators it makes memory.
 #![allow(clippy::needless_range_loop)]
 #![cfg_attr(not(all(feature = "std", target_arch = "x86_64")), allow(dead_code))]
@@ -43,7 +43,7 @@ pub(super) fn largest_factor(d: usize) -> f32 {
 /// product, which are the 16 registers of AVX2.
 const VECTORS: usize = 2;
 /// Floats of scratch memory, if heads are not very wide: what fits a core's second cache on many small machines.
-const ROOM: usize = 96 * 1024;
+const ROOM: usize = 32 * 1024;
 /// Rows whose scores become probabilities together; a tile is a multiple of them.
 const SOFTMAX_ROWS: usize = 48;
 const _: () = assert!(SOFTMAX_ROWS.is_multiple_of(MAX_LANES) && KEYS.is_multiple_of(2 * MAX_LANES));
@@ -53,26 +53,127 @@ const fn panel_width<V: Simd>() -> usize {
     VECTORS * V::LANES
 }
 
-/// Pairs of a panel of keys or values.
-fn panel_room<V: Simd>(d: usize) -> usize {
-    d.max(KEYS).div_ceil(2) * panel_width::<V>()
-}
-
 /// Floats that a row of a tile takes; a pair takes as much as one.
 fn row_room<V: Simd>(d: usize) -> usize {
     let width = d.next_multiple_of(2 * V::LANES);
     width / 2 + KEYS + width + 5
 }
 
-/// Rows of a tile: as many as there is room for, because each makes packing a panel less beside using it.
+/// Rows of a tile: as many as there is room for, because each makes reading a panel less beside using it.
 fn tile_rows<V: Simd>(d: usize) -> usize {
-    let rows = ROOM.saturating_sub(panel_room::<V>(d)) / row_room::<V>(d);
-    (rows / SOFTMAX_ROWS * SOFTMAX_ROWS).max(SOFTMAX_ROWS)
+    (ROOM / row_room::<V>(d) / SOFTMAX_ROWS * SOFTMAX_ROWS).max(SOFTMAX_ROWS)
 }
 
-/// Floats of scratch memory that [`attend`] needs for heads of width `d`; at least [`ROOM`], as for floats.
-pub(super) fn room<V: Simd>(d: usize) -> usize {
-    ROOM.max(panel_room::<V>(d) + tile_rows::<V>(d) * row_room::<V>(d))
+/// Floats of scratch memory that [`attend`] needs for heads of width `d` and so many keys; at least [`ROOM`] for a tile,
+/// as for floats.
+pub(super) fn room<V: Simd>(d: usize, n_keys: usize) -> usize {
+    ROOM.max(tile_rows::<V>(d) * row_room::<V>(d)) + Packed::room::<V>(d, n_keys)
+}
+
+/// Keys and values of a head in panels, made once for all tiles: where they come from, neighbours lie pages apart.
+struct Packed<'a> {
+    /// Pairs of a key, and columns of a value in whole panels.
+    depth: usize,
+    columns: usize,
+    /// `[panel][depth][panel_width]`
+    keys: &'a mut [Pair],
+    /// `[keys]`: what each has been divided by.
+    key_scales: &'a mut [f32],
+    /// `[block][panel][KEYS / 2][panel_width]`
+    values: &'a mut [Pair],
+    /// `[block][columns]`: what each has been divided by.
+    value_scales: &'a mut [f32],
+}
+
+impl<'a> Packed<'a> {
+    /// Lengths of the four arrays, of which pairs are as long as floats.
+    fn lengths<V: Simd>(d: usize, n_keys: usize) -> [usize; 4] {
+        let (n_keys, columns) = (n_keys.next_multiple_of(KEYS), d.next_multiple_of(panel_width::<V>()));
+        [n_keys * d.div_ceil(2), n_keys, n_keys / 2 * columns, n_keys / KEYS * columns]
+    }
+
+    fn room<V: Simd>(d: usize, n_keys: usize) -> usize {
+        Self::lengths::<V>(d, n_keys).iter().sum()
+    }
+
+    /// All keys and values of `kv`, the keys so that their largest magnitude becomes `limit`.
+    ///
+    /// # Safety
+    /// As for [`attend`].
+    #[inline(always)]
+    unsafe fn new<V: Pairs, T: Lane<V>>(kv: &KvRows<'_, T>, limit: f32, scratch: &mut &'a mut [f32]) -> Self {
+        let d = kv.key(0).len();
+        let [keys, key_scales, values, value_scales] =
+            Self::lengths::<V>(d, kv.n()).map(|n| take(scratch, n));
+        let packed = Packed {
+            depth: d.div_ceil(2),
+            columns: d.next_multiple_of(panel_width::<V>()),
+            keys: as_pairs(keys),
+            key_scales,
+            values: as_pairs(values),
+            value_scales,
+        };
+        for key in (0..kv.n()).step_by(panel_width::<V>()) {
+            let panel = &mut packed.keys[key * packed.depth..];
+            let scales = &mut packed.key_scales[key..];
+            // SAFETY: the caller has the vector's features.
+            unsafe {
+                // As many vectors as `scores` will want: blocks are whole panels.
+                if kv.n() - key > V::LANES {
+                    store_scales(pack_keys::<V, T, VECTORS>(kv, key, limit, panel), scales);
+                } else {
+                    store_scales(pack_keys::<V, T, 1>(kv, key, limit, panel), scales);
+                }
+            }
+        }
+        for first in (0..kv.n()).step_by(KEYS) {
+            let block = kv.slice(first..kv.n().min(first + KEYS));
+            for column in (0..d).step_by(panel_width::<V>()) {
+                let panel = &mut packed.values[first / 2 * packed.columns + KEYS / 2 * column..];
+                let scales = &mut packed.value_scales[first / KEYS * packed.columns + column..];
+                // SAFETY: as above.
+                unsafe {
+                    if d - column > V::LANES {
+                        store_scales(pack_values::<V, T, VECTORS>(&block, column, panel), scales);
+                    } else {
+                        store_scales(pack_values::<V, T, 1>(&block, column, panel), scales);
+                    }
+                }
+            }
+        }
+        packed
+    }
+
+    /// The panel of keys from `key` on, and their scales.
+    fn keys(&self, key: usize) -> (&[Pair], &[f32]) {
+        (&self.keys[key * self.depth..], &self.key_scales[key..])
+    }
+
+    /// The panel of the values of a block, which begins at `key`, from `column` on, and their scales.
+    fn values(&self, key: usize, column: usize) -> (&[Pair], &[f32]) {
+        let panel = &self.values[key / 2 * self.columns + KEYS / 2 * column..];
+        (panel, &self.value_scales[key / KEYS * self.columns + column..])
+    }
+}
+
+#[inline(always)]
+unsafe fn store_scales<V: Simd, const N: usize>(scales: [V; N], out: &mut [f32]) {
+    for v in 0..N {
+        // SAFETY: as for `attend`; there is room for whole panels.
+        unsafe { scales[v].store(&mut out[v * V::LANES..]) }
+    }
+}
+
+#[inline(always)]
+unsafe fn load_scales<V: Simd, const N: usize>(scales: &[f32]) -> [V; N] {
+    // SAFETY: as for `attend`; there is room for whole panels.
+    unsafe {
+        let mut vectors = [V::splat(0.0); N];
+        for v in 0..N {
+            vectors[v] = V::load(&scales[v * V::LANES..]);
+        }
+        vectors
+    }
 }
 
 /// The state of a tile of rows, in scratch memory. Rows past the last query hold numbers that nobody uses.
@@ -82,21 +183,17 @@ struct Tile<'a> {
     /// Width of a head, and the same in whole vectors of pairs.
     d: usize,
     width: usize,
-    /// What the largest magnitude of a query or a key becomes.
-    limit: f32,
-    /// `[depth / 2][panel_width]`
-    panel: &'a mut [Pair],
     /// `[rows][width / 2]`: queries.
     q: &'a mut [Pair],
     /// `[rows]`: what queries have been divided by, times the scale of scores and log2(e).
     q_scale: &'a mut [f32],
-    /// `[rows][KEYS]`: scores, to the base of two; then, in the first half of a row, probabilities as pairs.
+    /// `[rows][KEYS]`: scores, divided by `q_scale`; then, in the first half of a row, probabilities as pairs.
     scores: &'a mut [f32],
     /// `[rows][width]`: the result so far, times `sum`.
     acc: &'a mut [f32],
     /// `[rows]`: sums of probabilities, the largest of which counts one.
     sum: &'a mut [f32],
-    /// `[rows]`: largest score so far.
+    /// `[rows]`: largest score so far, to the base of two.
     max: &'a mut [f32],
     /// `[rows]`: what the sums of earlier blocks are scaled by.
     factor: &'a mut [f32],
@@ -111,8 +208,6 @@ impl<'a> Tile<'a> {
             rows,
             d,
             width,
-            limit: largest_factor(d),
-            panel: as_pairs(take(&mut scratch, panel_room::<V>(d))),
             q: as_pairs(take(&mut scratch, rows * width / 2)),
             q_scale: take(&mut scratch, rows),
             scores: take(&mut scratch, rows * KEYS),
@@ -137,10 +232,13 @@ pub(super) unsafe fn attend<V: Pairs, F: PairProduct<V>, T: Lane<V>, const M: us
     q: &Queries<'_>,
     kv: &KvRows<'_, T>,
     scale: f32,
-    scratch: &mut [f32],
+    mut scratch: &mut [f32],
     out: &mut TileMut<'_>,
 ) {
     const { assert!(SOFTMAX_ROWS.is_multiple_of(M)) };
+    let limit = largest_factor(q.d_head());
+    // SAFETY: the caller has the vector's features.
+    let packed = unsafe { Packed::new::<V, T>(kv, limit, &mut scratch) };
     let mut tile = Tile::new::<V>(q.d_head(), scratch);
     // Tiles of nearly equal size.
     let rows = q.len().div_ceil(q.len().div_ceil(tile.rows).max(1)).next_multiple_of(M).max(M);
@@ -151,19 +249,19 @@ pub(super) unsafe fn attend<V: Pairs, F: PairProduct<V>, T: Lane<V>, const M: us
             let x = &mut tile.acc[r * tile.width..][..tile.width];
             x[..tile.d].copy_from_slice(q.row(first + r));
             x[tile.d..].fill(0.0);
-            // SAFETY: the caller has the vector's features; a row of `q` is as many pairs of vectors.
-            let by = unsafe { quantize::<V>(x, tile.limit, &mut tile.q[r * tile.width / 2..]) };
+            // SAFETY: as above; a row of `q` is as many pairs of vectors.
+            let by = unsafe { quantize::<V>(x, limit, &mut tile.q[r * tile.width / 2..]) };
             tile.q_scale[r] = by * scale * LOG2_E;
         }
         tile.sum.fill(0.0);
         tile.max.fill(f32::NEG_INFINITY);
         for key in (0..kv.n()).step_by(KEYS) {
-            let block = kv.slice(key..kv.n().min(key + KEYS));
+            let n_keys = KEYS.min(kv.n() - key);
             // SAFETY: as above.
             unsafe {
-                scores::<V, F, T, M>(&mut tile, n, &block);
-                softmax::<V, F>(&mut tile, n, block.n());
-                values::<V, F, T, M>(&mut tile, n, &block, key == 0);
+                scores::<V, F, M>(&mut tile, n, &packed, key, n_keys);
+                softmax::<V, F>(&mut tile, n, n_keys);
+                values::<V, F, M>(&mut tile, n, &packed, key, n_keys);
             }
         }
         for r in 0..n {
@@ -197,41 +295,43 @@ unsafe fn quantize<V: Pairs>(x: &[f32], limit: f32, out: &mut [Pair]) -> f32 {
 
 /// `scores = queries . keys` for a block of keys.
 #[inline(always)]
-unsafe fn scores<V: Pairs, F: PairProduct<V>, T: Lane<V>, const M: usize>(
+unsafe fn scores<V: Pairs, F: PairProduct<V>, const M: usize>(
     tile: &mut Tile<'_>,
     rows: usize,
-    block: &KvRows<'_, T>,
+    packed: &Packed<'_>,
+    key: usize,
+    n_keys: usize,
 ) {
-    for column in (0..block.n()).step_by(panel_width::<V>()) {
+    for column in (0..n_keys).step_by(panel_width::<V>()) {
         // SAFETY: as for `attend`.
         unsafe {
-            if block.n() - column > V::LANES {
-                score_panel::<V, F, T, M, VECTORS>(tile, rows, block, column);
+            let panel = packed.keys(key + column);
+            if n_keys - column > V::LANES {
+                score_panel::<V, F, M, VECTORS>(tile, rows, panel, column);
             } else {
-                score_panel::<V, F, T, M, 1>(tile, rows, block, column);
+                score_panel::<V, F, M, 1>(tile, rows, panel, column);
             }
         }
     }
 }
 
 #[inline(always)]
-unsafe fn score_panel<V: Pairs, F: PairProduct<V>, T: Lane<V>, const M: usize, const N: usize>(
+unsafe fn score_panel<V: Pairs, F: PairProduct<V>, const M: usize, const N: usize>(
     tile: &mut Tile<'_>,
     rows: usize,
-    block: &KvRows<'_, T>,
+    (panel, key_scales): (&[Pair], &[f32]),
     column: usize,
 ) {
     // SAFETY: as for `attend`; a row of scores has room for whole panels.
     unsafe {
-        let key_scale = pack_keys::<V, T, N>(block, column, tile.limit, tile.panel);
+        let key_scale: [V; N] = load_scales(key_scales);
         for r in (0..rows).step_by(M) {
             let q = rows_of::<Pair, M>(tile.q, tile.width / 2, r, tile.d.div_ceil(2));
-            let sums = multiply::<V, F, M, N>(q, tile.panel);
-            let scales = tile.q_scale[r..].first_chunk::<M>().expect("a tile is whole register tiles");
+            let sums = multiply::<V, F, M, N>(q, panel);
             let mut scores = [[V::splat(0.0); N]; M];
             for i in 0..M {
                 for v in 0..N {
-                    scores[i][v] = V::from_whole(sums[i][v]).mul(key_scale[v].mul(V::splat(scales[i])));
+                    scores[i][v] = V::from_whole(sums[i][v]).mul(key_scale[v]);
                 }
             }
             store_rows(scores, &mut tile.scores[r * KEYS + column..], KEYS);
@@ -255,21 +355,21 @@ unsafe fn softmax<V: Pairs, F: PairProduct<V>>(tile: &mut Tile<'_>, rows: usize,
                 for s in scores.chunks_exact(2 * V::LANES) {
                     max = [max[0].max(V::load(s)), max[1].max(V::load(&s[V::LANES..]))];
                 }
-                tile.weight[r] = max[0].max(max[1]).reduce_max();
+                tile.weight[r] = max[0].max(max[1]).reduce_max() * tile.q_scale[r];
             }
         }
         // SAFETY: as above.
         unsafe {
             let ones = V::splat_pair([1, 1]);
             for r in rows.clone() {
-                let max = V::splat(tile.weight[r]);
+                let (scale, minus_max) = (V::splat(tile.q_scale[r]), V::splat(-tile.weight[r]));
                 let mut sum = V::zero();
                 let row = &mut tile.scores[r * KEYS..][..whole];
                 for at in (0..whole).step_by(2 * V::LANES) {
                     // `at` and the vector after it lie in the row, which is whole pairs of vectors.
                     let (first, second) = (row.get_unchecked(at..), row.get_unchecked(at + V::LANES..));
-                    let first = exp2(V::load(first).sub(max), PROBABILITY);
-                    let second = exp2(V::load(second).sub(max), PROBABILITY);
+                    let first = exp2(V::load(first).mul_add(scale, minus_max), PROBABILITY);
+                    let second = exp2(V::load(second).mul_add(scale, minus_max), PROBABILITY);
                     let p = as_pairs(row.get_unchecked_mut(at / 2..at / 2 + V::LANES));
                     V::store_row(first, second, p);
                     sum = F::add(sum, V::load_pairs(p), ones);
@@ -311,44 +411,46 @@ unsafe fn exp2<V: Simd>(x: V, times: f32) -> V {
 
 /// `acc = factor * acc + weight * probabilities . values` for a block of keys.
 #[inline(always)]
-unsafe fn values<V: Pairs, F: PairProduct<V>, T: Lane<V>, const M: usize>(
+unsafe fn values<V: Pairs, F: PairProduct<V>, const M: usize>(
     tile: &mut Tile<'_>,
     rows: usize,
-    block: &KvRows<'_, T>,
-    is_first: bool,
+    packed: &Packed<'_>,
+    key: usize,
+    n_keys: usize,
 ) {
     for column in (0..tile.d).step_by(panel_width::<V>()) {
         // SAFETY: as for `attend`.
         unsafe {
+            let (panel, keys) = (packed.values(key, column), (key, n_keys));
             if tile.d - column > V::LANES {
-                value_panel::<V, F, T, M, VECTORS>(tile, rows, block, column, is_first);
+                value_panel::<V, F, M, VECTORS>(tile, rows, panel, keys, column);
             } else {
-                value_panel::<V, F, T, M, 1>(tile, rows, block, column, is_first);
+                value_panel::<V, F, M, 1>(tile, rows, panel, keys, column);
             }
         }
     }
 }
 
 #[inline(always)]
-unsafe fn value_panel<V: Pairs, F: PairProduct<V>, T: Lane<V>, const M: usize, const N: usize>(
+unsafe fn value_panel<V: Pairs, F: PairProduct<V>, const M: usize, const N: usize>(
     tile: &mut Tile<'_>,
     rows: usize,
-    block: &KvRows<'_, T>,
+    (panel, value_scales): (&[Pair], &[f32]),
+    (key, n_keys): (usize, usize),
     column: usize,
-    is_first: bool,
 ) {
     // SAFETY: as for `attend`; a row of `acc` is whole vectors, and `column` begins one of them.
     unsafe {
-        let value_scale = pack_values::<V, T, N>(block, column, tile.panel);
+        let value_scale: [V; N] = load_scales(value_scales);
         for r in (0..rows).step_by(M) {
-            let p = rows_of::<Pair, M>(as_pairs(tile.scores), KEYS, r, block.n().div_ceil(2));
-            let sums = multiply::<V, F, M, N>(p, tile.panel);
+            let p = rows_of::<Pair, M>(as_pairs(tile.scores), KEYS, r, n_keys.div_ceil(2));
+            let sums = multiply::<V, F, M, N>(p, panel);
             let weights = tile.weight[r..].first_chunk::<M>().expect("a tile is whole register tiles");
             let factors = tile.factor[r..].first_chunk::<M>().expect("a tile is whole register tiles");
             let at = &mut tile.acc[r * tile.width + column..];
             let mut acc = [[V::splat(0.0); N]; M];
             // Not by a factor of zero: before the first block `acc` holds other numbers, perhaps not finite.
-            if !is_first {
+            if key > 0 {
                 acc = load_rows(at, tile.width);
                 for i in 0..M {
                     for v in 0..N {

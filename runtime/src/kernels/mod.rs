@@ -264,7 +264,7 @@ impl Kernels {
         out: &mut TileMut<'_>,
     ) {
         let d = q.d_head();
-        assert!(kv.n() > 0 && kv.d_head() == d, "keys");
+        assert!(kv.n() > 0 && kv.d_head() == d && scale > 0.0, "keys, scale");
         assert!(out.n_rows() * out.n_cols() == q.len() * d && out.n_rows() == q.positions(), "tile");
         let scratch = &mut scratch[..self.attend_room(d, kv.n())];
         // SAFETY: as for `attend`.

@@ -26,7 +26,7 @@ pub(super) static KERNELS: Kernels = Kernels {
         gemm_q4,
         gemm_f32,
         gemm_f16,
-        attend_room: |d, _| attention::room::<F32x8>(d).max(attention_i16::room::<F32x8>(d)),
+        attend_room: |d, n_keys| attention::room::<F32x8>(d).max(attention_i16::room::<F32x8>(d, n_keys)),
         attend_f32,
         attend_f16,
         attend_quantized_f32,
