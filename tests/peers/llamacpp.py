@@ -35,6 +35,8 @@ ROOT = HERE.parents[1]
 VERSION = "0.3.36"
 CACHE = pathlib.Path.home() / ".cache" / "pg-edge"
 PREFILL, DEPTH = 256, 300
+# Of which each program gives the median in every round: a single one shows what else the machine did just then.
+PASSES = 3
 
 COMMON = """
     CMAKE_BUILD_TYPE=Release BUILD_SHARED_LIBS=OFF GGML_NATIVE=OFF LLAMA_BUILD_MTMD=ON MTMD_VIDEO=OFF LLAMA_OPENSSL=OFF
@@ -189,10 +191,10 @@ def peer_settings(files):
     out = {}
     for label, (part, path) in files.items():
         if part == "vision":
-            out[part, label] = [part, path, "--rounds", 1]
+            out[part, label] = [part, path, "--rounds", PASSES]
             continue
         for name, repack in {"repacked": 1, "not repacked": 0}.items():
-            how = [part, path, "--prefill", PREFILL, "--depth", DEPTH, "--repack", repack]
+            how = [part, path, "--prefill", PREFILL, "--depth", DEPTH, "--repack", repack, "--rounds", PASSES]
             out[part, f"{label}, {name}"] = how
     return out
 
@@ -209,7 +211,7 @@ def worth_repeating(first):
 
 def measure_us(arguments, build, threads):
     command = [arguments.pg_run, "bench", "-m", arguments.ours, "--json", "--threads", threads]
-    command += ["--prefill", PREFILL, "--depth", DEPTH, "--rounds", 1, *shlex.split(arguments.pg_run_options)]
+    command += ["--prefill", PREFILL, "--depth", DEPTH, "--rounds", PASSES, *shlex.split(arguments.pg_run_options)]
     found = run_json(command, arguments.lock, {"PG_ISA": build["ours"]})
     if found["isa"] != build["ours"] or found["threads"] != threads:
         raise Refused(f"pg-run ran {found['isa']} with {found['threads']} threads, asked for {build['ours']} with {threads}")

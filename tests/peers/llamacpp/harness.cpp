@@ -1,6 +1,6 @@
 // Times llama.cpp on one model file and prints one line of JSON. Built and called by ../llamacpp.py.
 //
-//   harness decoder FILE --isa ISA --threads N --repack 0|1 [--prefill 256] [--depth 300] [--generate 32]
+//   harness decoder FILE --isa ISA --threads N --repack 0|1 [--prefill 256] [--depth 300] [--generate 32] [--rounds 3]
 //   harness vision FILE --isa ISA --threads N [--rounds 3]
 //
 // The definitions are llama-bench's: prefill is one llama_decode of random tokens with logits of the last one only;
@@ -43,6 +43,16 @@ template <class F> static Span timed(F && work) {
     const double ms = now_ms(), cpu = 1e3 * clock() / CLOCKS_PER_SEC;
     work();
     return {now_ms() - ms, 1e3 * clock() / CLOCKS_PER_SEC - cpu};
+}
+
+// The median of several.
+template <class F> static Span timed(int rounds, F && work) {
+    std::vector<Span> passes;
+    for (int i = 0; i < rounds; i++) {
+        passes.push_back(timed(work));
+    }
+    std::sort(passes.begin(), passes.end(), [](const Span & a, const Span & b) { return a.ms < b.ms; });
+    return passes[rounds / 2];
 }
 
 // Not getrusage: its maximum outlives exec, so that it could be the calling script's.
@@ -95,7 +105,8 @@ static void decode(llama_context * ctx, std::vector<llama_token> tokens) {
     llama_synchronize(ctx);
 }
 
-static void decoder(const char * file, int threads, bool repack, int prefill, int depth, int generate) {
+static void decoder(const char * file, int threads, bool repack, int prefill, int depth, int generate,
+    int rounds) {
     llama_model_params mp = llama_model_default_params();
     mp.use_extra_bufts = repack;
     llama_model * model = nullptr;
@@ -116,15 +127,21 @@ static void decoder(const char * file, int threads, bool repack, int prefill, in
     decode(ctx, random_tokens(depth, n_vocab));
     decode(ctx, random_tokens(1, n_vocab));
     const std::vector<llama_token> next = random_tokens(generate, n_vocab);
-    const Span step = timed([&] {
+    const llama_memory_t memory = llama_get_memory(ctx);
+    const Span step = timed(rounds, [&] {
+        if (!llama_memory_seq_rm(memory, 0, depth + 1, -1)) {
+            fail(1, "cannot go back to the depth of the generation");
+        }
         for (llama_token t : next) {
             decode(ctx, {t});
         }
     });
     check_finite(llama_get_logits_ith(ctx, -1), n_vocab, "logits");
-    llama_memory_clear(llama_get_memory(ctx), true);
     const std::vector<llama_token> prompt = random_tokens(prefill, n_vocab);
-    const Span pass = timed([&] { decode(ctx, prompt); });
+    const Span pass = timed(rounds, [&] {
+        llama_memory_clear(memory, false);
+        decode(ctx, prompt);
+    });
     check_finite(llama_get_logits_ith(ctx, -1), n_vocab, "logits");
     printf("{\"load_ms\":%.1f,\"prefill_tok_s\":%.3f,\"prefill_cores\":%.2f,\"decode_tok_s\":%.3f,\"decode_cores\":%.2f,"
            "\"peak_rss_mb\":%.0f,\"system\":\"%s\"}\n",
@@ -152,18 +169,15 @@ static void vision(const char * file, int threads, int rounds) {
     image.set_size({side, side}, false, false);
     image.cpy_buf(pixels);
     std::vector<float> out((size_t) clip_n_output_tokens(ctx, &image) * clip_n_mmproj_embd(ctx));
-    std::vector<Span> passes;
-    for (int i = 0; i <= rounds; i++) {
-        bool ok = false;
-        passes.push_back(timed([&] { ok = clip_image_encode(ctx, threads, &image, out); }));
-        if (!ok) {
+    const auto encode = [&] {
+        if (!clip_image_encode(ctx, threads, &image, out)) {
             fail(1, "clip_image_encode failed");
         }
-    }
-    check_finite(out.data(), out.size(), "image tokens");
+    };
     // The first pass touches memory for the first time.
-    std::sort(passes.begin() + 1, passes.end(), [](const Span & a, const Span & b) { return a.ms < b.ms; });
-    const Span pass = passes[1 + rounds / 2];
+    encode();
+    const Span pass = timed(rounds, encode);
+    check_finite(out.data(), out.size(), "image tokens");
     printf("{\"load_ms\":%.1f,\"ms\":%.1f,\"cores\":%.2f,\"tokens\":%d,\"width\":%d,"
            "\"peak_rss_mb\":%.0f,\"system\":\"%s\"}\n",
         load.ms, pass.ms, pass.cores(), clip_n_output_tokens(ctx, &image), clip_n_mmproj_embd(ctx), peak_rss_mb(),
@@ -198,7 +212,7 @@ int main(int argc, char ** argv) {
     require_isa(isa);
     llama_backend_init();
     if (strcmp(argv[1], "decoder") == 0) {
-        decoder(argv[2], threads, repack != 0, prefill, depth, generate);
+        decoder(argv[2], threads, repack != 0, prefill, depth, generate, rounds);
     } else if (strcmp(argv[1], "vision") == 0) {
         vision(argv[2], threads, rounds);
     } else {
