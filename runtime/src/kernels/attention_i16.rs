@@ -120,9 +120,9 @@ impl<'a> Packed<'a> {
             unsafe {
                 // As many vectors as `scores` will want: blocks are whole panels.
                 if kv.n() - key > V::LANES {
-                    store_scales(pack_keys::<V, T, VECTORS>(kv, key, limit, panel), scales);
+                    store_rows([pack_keys::<V, T, VECTORS>(kv, key, limit, panel)], scales, 0);
                 } else {
-                    store_scales(pack_keys::<V, T, 1>(kv, key, limit, panel), scales);
+                    store_rows([pack_keys::<V, T, 1>(kv, key, limit, panel)], scales, 0);
                 }
             }
         }
@@ -134,9 +134,9 @@ impl<'a> Packed<'a> {
                 // SAFETY: as above.
                 unsafe {
                     if d - column > V::LANES {
-                        store_scales(pack_values::<V, T, VECTORS>(&block, column, panel), scales);
+                        store_rows([pack_values::<V, T, VECTORS>(&block, column, panel)], scales, 0);
                     } else {
-                        store_scales(pack_values::<V, T, 1>(&block, column, panel), scales);
+                        store_rows([pack_values::<V, T, 1>(&block, column, panel)], scales, 0);
                     }
                 }
             }
@@ -153,26 +153,6 @@ impl<'a> Packed<'a> {
     fn values(&self, key: usize, column: usize) -> (&[Pair], &[f32]) {
         let panel = &self.values[key / 2 * self.columns + KEYS / 2 * column..];
         (panel, &self.value_scales[key / KEYS * self.columns + column..])
-    }
-}
-
-#[inline(always)]
-unsafe fn store_scales<V: Simd, const N: usize>(scales: [V; N], out: &mut [f32]) {
-    for v in 0..N {
-        // SAFETY: as for `attend`; there is room for whole panels.
-        unsafe { scales[v].store(&mut out[v * V::LANES..]) }
-    }
-}
-
-#[inline(always)]
-unsafe fn load_scales<V: Simd, const N: usize>(scales: &[f32]) -> [V; N] {
-    // SAFETY: as for `attend`; there is room for whole panels.
-    unsafe {
-        let mut vectors = [V::splat(0.0); N];
-        for v in 0..N {
-            vectors[v] = V::load(&scales[v * V::LANES..]);
-        }
-        vectors
     }
 }
 
@@ -324,7 +304,7 @@ unsafe fn score_panel<V: Pairs, F: PairProduct<V>, const M: usize, const N: usiz
 ) {
     // SAFETY: as for `attend`; a row of scores has room for whole panels.
     unsafe {
-        let key_scale: [V; N] = load_scales(key_scales);
+        let [key_scale] = load_rows::<V, 1, N>(key_scales, 0);
         for r in (0..rows).step_by(M) {
             let q = rows_of::<Pair, M>(tile.q, tile.width / 2, r, tile.d.div_ceil(2));
             let sums = multiply::<V, F, M, N>(q, panel);
@@ -441,7 +421,7 @@ unsafe fn value_panel<V: Pairs, F: PairProduct<V>, const M: usize, const N: usiz
 ) {
     // SAFETY: as for `attend`; a row of `acc` is whole vectors, and `column` begins one of them.
     unsafe {
-        let value_scale: [V; N] = load_scales(value_scales);
+        let [value_scale] = load_rows::<V, 1, N>(value_scales, 0);
         for r in (0..rows).step_by(M) {
             let p = rows_of::<Pair, M>(as_pairs(tile.scores), KEYS, r, n_keys.div_ceil(2));
             let sums = multiply::<V, F, M, N>(p, panel);
@@ -519,12 +499,8 @@ unsafe fn pack_keys<V: Pairs, T: Lane<V>, const N: usize>(
             let d = keys[0].len();
             let mut square = [V::splat(TINY); MAX_LANES];
             for i in 0..V::LANES {
-                let chunks = keys[i].chunks_exact(V::LANES);
-                if !chunks.remainder().is_empty() {
-                    square[i] = square[i].max(load_part::<V, T>(chunks.remainder()).abs());
-                }
-                for key in chunks {
-                    square[i] = square[i].max(T::load(key).abs());
+                for key in keys[i].chunks(V::LANES) {
+                    square[i] = square[i].max(load_part::<V, T>(key).abs());
                 }
             }
             V::transpose(&mut square);
@@ -536,28 +512,19 @@ unsafe fn pack_keys<V: Pairs, T: Lane<V>, const N: usize>(
             let inverse = limit.div(largest);
             for at in (0..d).step_by(V::LANES) {
                 let mut square = [V::splat(0.0); MAX_LANES];
+                for i in 0..V::LANES {
+                    square[i] = load_part::<V, T>(&keys[i][at..]);
+                }
+                V::transpose(&mut square);
                 let n = V::LANES.min(d - at);
-                let out = &mut panel[at / 2 * N * V::LANES..][..n.div_ceil(2) * N * V::LANES];
-                if n == V::LANES {
-                    for i in 0..V::LANES {
-                        square[i] = T::load(&keys[i][at..at + V::LANES]);
-                    }
-                    V::transpose(&mut square);
-                    for i in 0..V::LANES / 2 {
-                        let pair = (square[2 * i].mul(inverse), square[2 * i + 1].mul(inverse));
-                        V::store_pairs(pair.0, pair.1, &mut out[i * N * V::LANES + column..]);
-                    }
-                } else {
-                    for i in 0..V::LANES {
-                        square[i] = load_part::<V, T>(&keys[i][at..]);
-                    }
-                    V::transpose(&mut square);
+                if !n.is_multiple_of(2) {
                     // Of an odd width the last element is half a pair.
                     square[n] = V::splat(0.0);
-                    for i in 0..n.div_ceil(2) {
-                        let pair = (square[2 * i].mul(inverse), square[2 * i + 1].mul(inverse));
-                        V::store_pairs(pair.0, pair.1, &mut out[i * N * V::LANES + column..]);
-                    }
+                }
+                let out = &mut panel[at / 2 * N * V::LANES..][..n.div_ceil(2) * N * V::LANES];
+                for i in 0..n.div_ceil(2) {
+                    let pair = (square[2 * i].mul(inverse), square[2 * i + 1].mul(inverse));
+                    V::store_pairs(pair.0, pair.1, &mut out[i * N * V::LANES + column..]);
                 }
             }
         }

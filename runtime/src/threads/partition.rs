@@ -4,9 +4,7 @@ use core::ops::Range;
 
 /// Share `i` of `n` items among `parts`, in multiples of `unit` (the last share takes the remainder).
 pub fn share(n: usize, parts: usize, unit: usize, i: usize) -> Range<usize> {
-    let units = n.div_ceil(unit);
-    let edge = |i: usize| (units * i / parts * unit).min(n);
-    edge(i)..edge(i + 1)
+    piece(n, parts, 1, unit, i)
 }
 
 /// Piece `i` of `n` items that `members` take in turn, in multiples of `unit`: `members` pieces of equal size in each of
