@@ -22,7 +22,7 @@ pub fn pg_quantize() -> PathBuf {
 /// If it cannot be built.
 pub fn pg_run() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| program("pg-runtime", "pg-run")).clone()
+    BUILT.get_or_init(|| program("pg-linux", "pg-run")).clone()
 }
 
 fn program(package: &str, name: &str) -> PathBuf {

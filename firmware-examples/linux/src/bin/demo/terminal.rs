@@ -95,10 +95,10 @@ impl Terminal {
 /// What to type after the demo.
 pub(crate) const NEXT: &str = "  hf download google/paligemma-3b-mix-224
   cargo run --release -p pg-quantize -- mix-224 --q4
-  cargo run --release -p pg-runtime --bin pg-run -- -m paligemma-3b-mix-224.q4.gguf caption photo.jpg
+  cargo run --release -p pg-linux --bin pg-run -- -m paligemma-3b-mix-224.q4.gguf caption photo.jpg
 A camera's picture, on Linux:
   ffmpeg -f v4l2 -i /dev/video0 -frames:v 1 -y shot.png
-  cargo run --release -p pg-runtime --bin pg-run -- -m paligemma-3b-mix-224.q4.gguf caption shot.png
+  cargo run --release -p pg-linux --bin pg-run -- -m paligemma-3b-mix-224.q4.gguf caption shot.png
 ";
 
 /// Right answers, all answers.

@@ -1,0 +1,3 @@
+//! What is around the runtime on a device: boards as data, cameras, displays.
+//!
+//! Nothing here knows tokens, weights or protocols, and nothing in the runtime knows this crate.
