@@ -21,7 +21,7 @@ mod panel;
 mod peak;
 mod scalar;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(feature = "tract-linalg")]
 mod tract;
 mod vector;
