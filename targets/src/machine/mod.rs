@@ -12,6 +12,7 @@ pub use cpu::{Cpu, Frequency, table_for};
 pub use heat::{Power, Zone};
 pub use memory::{HugePages, Memory, Swap};
 
+use crate::boards::Profile;
 use pg_runtime::platform::machine::text;
 use std::path::{Path, PathBuf};
 
@@ -60,6 +61,13 @@ impl Machine {
                 .filter_map(|device| Some(format!("{} ({})", name(&device.join("name"))?, file_name(device))))
                 .collect(),
         }
+    }
+
+    /// The board that this is: by its device tree, or any PC with AVX2 for what all of those have in common.
+    pub fn profile(&self) -> Option<Profile> {
+        let of_model = self.model.as_deref().and_then(Profile::of_model);
+        let is_pc = self.cpu.features.iter().any(|f| f == "avx2");
+        of_model.or_else(|| Profile::by_name("x86-64").ok().filter(|_| is_pc))
     }
 }
 
