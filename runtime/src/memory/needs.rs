@@ -26,7 +26,9 @@ pub struct Needs {
 pub enum Verdict {
     /// It fits with the file.
     Fits,
-    /// It fits, but so many bytes of the weights are dropped and read from the disk again for every token.
+    /// It fits, but the memory is so many bytes too small for the weights: as they are read from one end to the other for every
+    /// token, what is needed next has always been dropped, and all of them come from the disk again (seen by
+    /// `tests/board-memory`).
     Slow(u64),
     /// It would fail, and is refused.
     Refused,
@@ -68,7 +70,7 @@ impl Needs {
         match self.verdict() {
             Verdict::Fits => None,
             Verdict::Slow(short) => Some(format!(
-                "slow: {} of the weights would be read from the disk again for every token",
+                "slow: the memory is {} too small for the weights, which would be read from the disk again for every token",
                 sizes::text(short)
             )),
             Verdict::Refused => {
