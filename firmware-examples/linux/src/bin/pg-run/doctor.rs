@@ -58,7 +58,7 @@ impl Report {
 
 pub(crate) fn run(args: &Args, request: &Doctor) -> Result<Outcome, Failure> {
     if !request.root.is_dir() {
-        return Err(format!("--root {}: no such folder", request.root.display()))?;
+        return Err(Failure::Message(format!("--root {}: no such folder", request.root.display())));
     }
     let profile = request.board.as_deref().map(Profile::by_name).transpose()?;
     // A wrong table must be known before anything else is believed.
