@@ -36,6 +36,7 @@ pub mod platform;
 pub mod kernels;
 // Rank 3
 pub mod memory;
+pub mod self_test;
 pub mod threads;
 // Rank 4
 pub mod imaging;
