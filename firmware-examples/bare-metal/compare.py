@@ -17,7 +17,7 @@ from PIL import Image
 
 FOLDER, SCENE, PG_RUN = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 TIME_LIMIT = 300  # seconds; alone on a machine a run takes 10
-IMAGE_ADDRESS = 0x80000
+IMAGE_ADDRESS, STACK_BOTTOM, STACK_TOP = 0x80000, 0x4200000, 0x4240000  # as in kernel.ld
 
 # What the screen should look like, told apart from src/screen.rs and runtime/src/pictures/labels.rs on purpose.
 SCALE, SIDE, LINE = 4, 448, 2
@@ -26,14 +26,14 @@ GROUND, INK, BLACK = (16, 24, 32), (255, 255, 255), (0, 0, 0)
 COLORS = [(230, 25, 75), (60, 180, 75)]
 
 
-def emulate(*options):
+def emulate(image):
     """Exit code, lines of the serial port, screen; no screen if the program ended before it was ready."""
     qmp = FOLDER / "qmp"
     qmp.unlink(missing_ok=True)
-    command = ["qemu-system-aarch64", "-M", "raspi3b", "-kernel", FOLDER / "kernel8.img", "-semihosting"]
+    command = ["qemu-system-aarch64", "-M", "raspi3b", "-kernel", image, "-semihosting"]
     # One instruction a nanosecond: the board's counter, and so its report, is the same in every run.
     command += ["-icount", "shift=0", "-display", "none", "-monitor", "none", "-serial", "stdio"]
-    command += ["-qmp", f"unix:{qmp},server=on,wait=off", *options]
+    command += ["-qmp", f"unix:{qmp},server=on,wait=off"]
     lines, screen = [], None
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as board:
         limit = threading.Timer(TIME_LIMIT, board.kill)
@@ -125,7 +125,7 @@ def fail(wrong, code=1):
 
 
 def main():
-    code, lines, screen = emulate()
+    code, lines, screen = emulate(FOLDER / "kernel8.img")
     print("\n".join(lines))
     if code != 0 or screen is None:
         fail([f"the board's exit code is {code}"], code)
@@ -159,16 +159,24 @@ def main():
     if not different_screen(screen, scene, moved):
         fail(["a box elsewhere was not noticed"])
 
-    # The board notices what is wrong itself: a model without its first bytes, and an instruction that is none.
+    # The board notices what is wrong itself: a model without its first bytes, an instruction that is none, a stack without
+    # room.
     image = (FOLDER / "kernel8.img").read_bytes()
-    model = IMAGE_ADDRESS + image.index((FOLDER / "demo.q4.gguf").read_bytes()[:4096])
+    model = image.index((FOLDER / "demo.q4.gguf").read_bytes()[:4096])
     nm = subprocess.check_output(["aarch64-linux-gnu-nm", FOLDER / "aarch64-unknown-linux-gnu/release/kernel"], text=True)
-    memcpy = int(re.search(r"^(\w+) T memcpy$", nm, re.M)[1], 16)
-    for address, code, says in [(model, 2, "refused: "), (memcpy, 3, "fault: ")]:
-        found, lines, _ = emulate("-device", f"loader,addr={address:#x},data=0,data-len=4")
-        if found != code or not lines[-1].startswith(says):
-            fail([f"with zeros at {address:#x}: exit code {found}, expected {code}", *lines])
-        print(f"zeros at {address:#x}: exit code {found}, {lines[-1]}")
+    memcpy = int(re.search(r"^(\w+) T memcpy$", nm, re.M)[1], 16) - IMAGE_ADDRESS
+    stack_top = image.index(STACK_TOP.to_bytes(8, "little"))
+    for offset, value, code, says in [
+        (model, bytes(4), 2, "refused: "),
+        (memcpy, bytes(4), 3, "fault: "),
+        (stack_top, STACK_BOTTOM.to_bytes(8, "little"), 3, "fault: .* address 0x41f"),
+    ]:
+        damaged = FOLDER / "damaged.img"
+        damaged.write_bytes(image[:offset] + value + image[offset + len(value) :])
+        found, lines, _ = emulate(damaged)
+        if found != code or not lines or not re.match(says, lines[-1]):
+            fail([f"damaged at {offset:#x}: exit code {found}, expected {code}", *lines])
+        print(f"damaged at {offset:#x}: exit code {found}, {lines[-1]}")
 
 
 main()

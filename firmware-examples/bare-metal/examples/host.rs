@@ -1,11 +1,9 @@
 //! The same program on the machine that builds it: answers on standard output, the screen in a file. `run` compares both
 //! with what the board says and shows.
 
-#![allow(clippy::print_stdout)]
-
 use pg_bare_metal::canvas::Canvas;
 use pg_bare_metal::picture::Picture;
-use pg_bare_metal::{Found, PROMPTS, options, report, screen};
+use pg_bare_metal::{PROMPTS, Seen, options, report, screen};
 use pg_runtime::{Model, Session};
 use std::error::Error;
 use std::{env, fs};
@@ -17,24 +15,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     let file = fs::read(picture)?;
     let picture = Picture::from_ppm(&file).ok_or("the picture is no PPM")?;
     let mut session = Session::new(&model, options(&picture))?;
-    let (mut caption, mut found) = (String::new(), Vec::new());
+    let mut seen = Seen::default();
     for text in PROMPTS {
         let prompt = session.prompt(text)?;
         let answer = session.run(&picture.frame()?, &prompt)?;
         let mut line = String::new();
         report::write(&mut line, text, &answer, picture.width as u32, picture.height as u32)?;
         println!("{line}");
-        if answer.objects().is_empty() {
-            caption = answer.text().to_string();
-        } else {
-            found = Found::all(&answer);
-        }
+        seen.keep(text, &answer);
     }
 
     let (width, height) = (screen::WIDTH, screen::HEIGHT);
     let mut pixels = vec![0; width as usize * height as usize];
     let mut canvas = Canvas::new(&mut pixels, width, height, width as usize).ok_or("no screen")?;
-    let Ok(()) = screen::draw(&mut canvas, &picture, &caption, &found);
+    let Ok(()) = screen::draw(&mut canvas, &picture, &seen);
     let mut ppm = format!("P6\n{width} {height}\n255\n").into_bytes();
     ppm.extend(pixels.iter().flat_map(|p| p.to_be_bytes()[1..].to_vec()));
     fs::write(out, ppm)?;

@@ -20,6 +20,7 @@ const ALLOWED: core::ops::Range<usize> = 0x0500_0000..0x3f00_0000;
 ///
 /// # Errors
 /// What the VideoCore answered instead.
+#[allow(clippy::disallowed_methods)] // memory that no Rust object made
 pub(crate) fn open(width: u32, height: u32) -> Result<Canvas<'static>, String> {
     let property = |tag, values| Property { tag, values };
     let mut asked = [

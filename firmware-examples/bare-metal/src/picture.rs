@@ -49,3 +49,28 @@ impl<'a> Picture<'a> {
         [self.rgb[at], self.rgb[at + 1], self.rgb[at + 2]]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_taken_whole_or_not_at_all() {
+        let picture = Picture::from_ppm(b"P6\n2 1\n255\n\n 3456").unwrap();
+        assert_eq!((picture.width, picture.height), (2, 1));
+        assert_eq!((picture.pixel(0, 0), picture.pixel(1, 0)), (*b"\n 3", *b"456"));
+        assert!(picture.frame().is_ok());
+        let huge = b"P6 4294967296 4294967296 255 ";
+        for bad in [
+            &b""[..],
+            b"P5 1 1 255 1",
+            b"P6 1 1 254 123",
+            b"P6 1 1 255 12",
+            b"P6 1 1 255 1234",
+            b"P6 1 -1 255 ",
+            huge,
+        ] {
+            assert!(Picture::from_ppm(bad).is_none(), "{bad:?}");
+        }
+    }
+}

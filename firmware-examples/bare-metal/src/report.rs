@@ -40,3 +40,14 @@ impl fmt::Display for Text<'_> {
         f.write_char('"')
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Text;
+    use alloc::string::ToString;
+
+    #[test]
+    fn texts_are_those_of_json() {
+        assert_eq!(Text("a \"b\" \\ \n \u{e9}").to_string(), "\"a \\\"b\\\" \\\\ \\u000a \u{e9}\"");
+    }
+}

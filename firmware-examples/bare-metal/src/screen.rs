@@ -1,7 +1,7 @@
 //! What the screen shows: the picture, enlarged, with boxes and labels; beside it what was asked and found; the caption
 //! below.
 
-use crate::Found;
+use crate::Seen;
 use crate::picture::Picture;
 use alloc::format;
 use alloc::vec::Vec;
@@ -32,8 +32,7 @@ const INK: Rgb888 = Rgb888::WHITE;
 pub fn draw<D: DrawTarget<Color = Rgb888>>(
     target: &mut D,
     picture: &Picture<'_>,
-    caption: &str,
-    found: &[Found],
+    seen: &Seen,
 ) -> Result<(), D::Error> {
     target.clear(GROUND)?;
     let scale = (PICTURE_SIDE as usize / picture.width.max(picture.height)).max(1);
@@ -45,6 +44,7 @@ pub fn draw<D: DrawTarget<Color = Rgb888>>(
     });
     target.fill_contiguous(&area, pixels)?;
 
+    let found = &seen.found;
     let boxes: Vec<[u32; 4]> = found.iter().map(|f| f.bbox.pixels(size.width, size.height)).collect();
     let labels: Vec<Label<'_>> =
         found.iter().zip(&boxes).map(|(f, &box_px)| Label { text: &f.label, box_px, score: None }).collect();
@@ -57,7 +57,7 @@ pub fn draw<D: DrawTarget<Color = Rgb888>>(
     );
     let at = Point::new(side + MARGIN, MARGIN);
     write(target, column.iter().map(|text| text.as_str()), at)?;
-    write(target, [caption], Point::new(MARGIN, side + MARGIN / 2))
+    write(target, [seen.caption.as_str()], Point::new(MARGIN, side + MARGIN / 2))
 }
 
 /// Writes `texts` below each other from `at` on, each on as many lines as it takes.
@@ -86,4 +86,17 @@ fn wrapped(text: &str, letters: usize) -> Vec<&str> {
     }
     lines.push(rest);
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wrapped;
+
+    #[test]
+    fn texts_are_broken_between_words() {
+        assert_eq!(wrapped("", 5), [""]);
+        assert_eq!(wrapped("a red ring", 10), ["a red ring"]);
+        assert_eq!(wrapped("a red ring", 9), ["a red", "ring"]);
+        assert_eq!(wrapped("extraordinary \u{e9}t\u{e9}", 6), ["extrao", "rdinar", "y \u{e9}t\u{e9}"]);
+    }
 }
