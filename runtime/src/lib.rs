@@ -44,7 +44,7 @@ pub mod ops;
 pub mod tokenizer;
 // Rank 5
 pub mod model;
-#[cfg(feature = "pictures")]
+#[cfg(feature = "labels")]
 pub mod pictures;
 // Rank 6
 pub mod prefix;
