@@ -1,4 +1,4 @@
-//! Boxes and labels drawn on a copy of the picture, in its own size, saved as PNG.
+//! Boxes and labels drawn on a copy of the picture, in its own size, saved as PNG, or on a display that shows it.
 //!
 //! Called by programs for answers with boxes. In: the picture and boxes in its pixels. Nothing is ever
 //! drawn outside the picture: boxes and bars are clamped to it, text is cut.
@@ -38,7 +38,7 @@ pub struct Label<'a> {
 /// [`Error::Io`] if it cannot be written.
 pub fn draw(picture: &Picture, objects: &[Label<'_>], out: &Path) -> Result<(), Error> {
     let mut image = rgb_image(picture);
-    paint(&mut image, objects);
+    let Ok(()) = paint(&mut Canvas(&mut image), objects);
     save(&image, out).map_err(|reason| Error::Io { path: out.display().to_string(), reason })
 }
 
@@ -56,8 +56,16 @@ const COLORS: [Rgb888; 10] = [
     Rgb888::new(140, 80, 30),
 ];
 
-fn paint(image: &mut RgbImage, objects: &[Label<'_>]) {
-    let look = Look::of(image);
+/// Draws `objects` on a target that shows the picture and nothing else; boxes are in its pixels.
+///
+/// # Errors
+/// The target's own.
+pub fn paint<D: DrawTarget<Color = Rgb888>>(target: &mut D, objects: &[Label<'_>]) -> Result<(), D::Error> {
+    let area = target.bounding_box();
+    if area.is_zero_sized() {
+        return Ok(());
+    }
+    let look = Look::of(area.size);
     let mut texts: Vec<&str> = Vec::new();
     let mut painted = Vec::new();
     for object in objects {
@@ -66,32 +74,33 @@ fn paint(image: &mut RgbImage, objects: &[Label<'_>]) {
             texts.len() - 1
         });
         let color = COLORS[index % COLORS.len()];
-        let frame = clamp(object.box_px, image);
+        let frame = clamp(object.box_px, area.size);
         let style = PrimitiveStyleBuilder::new()
             .stroke_color(color)
             .stroke_width(look.line)
             .stroke_alignment(StrokeAlignment::Inside)
             .build();
-        let mut canvas = Canvas { image: &mut *image, origin: Point::zero(), scale: 1 };
-        let Ok(()) = frame.into_styled(style).draw(&mut canvas);
+        frame.into_styled(style).draw(&mut target.translated(area.top_left))?;
         painted.push((object, frame, color));
     }
     // Bars come after all boxes, so that no line crosses a text.
     let mut bars: Vec<Rectangle> = Vec::new();
     for (object, frame, color) in painted {
-        let text = look.fit(object, image.width());
+        let text = look.fit(object, area.size.width);
         if text.is_empty() {
             continue;
         }
-        let bar = place_bar(look.bar_size(&text), frame, image, &bars);
-        let mut canvas = Canvas { image: &mut *image, origin: bar.top_left, scale: look.scale };
-        let Ok(()) = canvas.fill_solid(&Rectangle::new(Point::zero(), bar.size / look.scale), color);
+        let bar = place_bar(look.bar_size(&text), frame, area.size, &bars);
+        let mut enlarged =
+            Enlarged { target: &mut *target, origin: area.top_left + bar.top_left, scale: look.scale };
+        enlarged.fill_solid(&Rectangle::new(Point::zero(), bar.size / look.scale), color)?;
         let luma = 3 * u32::from(color.r()) + 6 * u32::from(color.g()) + u32::from(color.b());
         let ink = if luma > 1300 { Rgb888::BLACK } else { Rgb888::WHITE };
         let style = MonoTextStyle::new(look.font, ink);
-        let Ok(_) = Text::with_baseline(&text, Point::new(PAD, PAD), style, Baseline::Top).draw(&mut canvas);
+        Text::with_baseline(&text, Point::new(PAD, PAD), style, Baseline::Top).draw(&mut enlarged)?;
         bars.push(bar);
     }
+    Ok(())
 }
 
 /// Pixels of a bar around its text, before scaling.
@@ -106,8 +115,8 @@ struct Look {
 }
 
 impl Look {
-    fn of(image: &RgbImage) -> Look {
-        let side = image.width().max(image.height());
+    fn of(picture: Size) -> Look {
+        let side = picture.width.max(picture.height);
         let font = match side {
             0..320 => &fonts::FONT_4X6,
             320..480 => &fonts::FONT_6X10,
@@ -144,19 +153,19 @@ impl Look {
 }
 
 /// The box inside the picture, at least one pixel wide and high.
-fn clamp([x0, y0, x1, y1]: [u32; 4], image: &RgbImage) -> Rectangle {
-    let (left, top) = (x0.min(x1).min(image.width() - 1), y0.min(y1).min(image.height() - 1));
-    let (right, bottom) = (x0.max(x1).min(image.width()), y0.max(y1).min(image.height()));
+fn clamp([x0, y0, x1, y1]: [u32; 4], picture: Size) -> Rectangle {
+    let (left, top) = (x0.min(x1).min(picture.width - 1), y0.min(y1).min(picture.height - 1));
+    let (right, bottom) = (x0.max(x1).min(picture.width), y0.max(y1).min(picture.height));
     let size = Size::new(right.saturating_sub(left).max(1), bottom.saturating_sub(top).max(1));
     Rectangle::new(Point::new(left as i32, top as i32), size)
 }
 
 /// Above the box if there is room, else inside it or below: the first place that covers no earlier bar.
-fn place_bar(size: Size, frame: Rectangle, image: &RgbImage, bars: &[Rectangle]) -> Rectangle {
+fn place_bar(size: Size, frame: Rectangle, picture: Size, bars: &[Rectangle]) -> Rectangle {
     let (top, bottom) = (frame.top_left.y, frame.top_left.y + frame.size.height as i32);
     let height = size.height as i32;
-    let lowest = image.height() as i32 - height;
-    let left = frame.top_left.x.min(image.width() as i32 - size.width as i32).max(0);
+    let lowest = picture.height as i32 - height;
+    let left = frame.top_left.x.min(picture.width as i32 - size.width as i32).max(0);
     let at = |y: i32| Rectangle::new(Point::new(left, y.min(lowest).max(0)), size);
     let places = [top - height, top, bottom - height, bottom];
     let inside = places.into_iter().filter(|y| (0..=lowest).contains(y)).map(at);
@@ -164,16 +173,43 @@ fn place_bar(size: Size, frame: Rectangle, image: &RgbImage, bars: &[Rectangle])
     inside.clone().find(free).or_else(|| inside.clone().next()).unwrap_or_else(|| at(top))
 }
 
-/// Part of the picture as `embedded-graphics` sees it: from `origin` on, every pixel `scale` x `scale` large.
-struct Canvas<'a> {
-    image: &'a mut RgbImage,
+/// Part of a target from `origin` on, every pixel `scale` x `scale` large: for letters larger than the largest font.
+struct Enlarged<'a, D> {
+    target: &'a mut D,
     origin: Point,
     scale: u32,
 }
 
+impl<D: DrawTarget> OriginDimensions for Enlarged<'_, D> {
+    fn size(&self) -> Size {
+        self.target.bounding_box().size / self.scale
+    }
+}
+
+impl<D: DrawTarget> DrawTarget for Enlarged<'_, D> {
+    type Color = D::Color;
+    type Error = D::Error;
+
+    fn draw_iter<I: IntoIterator<Item = Pixel<D::Color>>>(&mut self, pixels: I) -> Result<(), D::Error> {
+        for Pixel(point, color) in pixels {
+            self.fill_solid(&Rectangle::new(point, Size::new_equal(1)), color)?;
+        }
+        Ok(())
+    }
+
+    fn fill_solid(&mut self, area: &Rectangle, color: D::Color) -> Result<(), D::Error> {
+        let corner = self.origin + area.top_left * self.scale as i32;
+        let area = Rectangle::new(corner, area.size * self.scale);
+        self.target.fill_solid(&area.intersection(&self.target.bounding_box()), color)
+    }
+}
+
+/// A picture in memory as a target.
+struct Canvas<'a>(&'a mut RgbImage);
+
 impl OriginDimensions for Canvas<'_> {
     fn size(&self) -> Size {
-        Size::new(self.image.width() / self.scale, self.image.height() / self.scale)
+        self.0.dimensions().into()
     }
 }
 
@@ -182,16 +218,10 @@ impl DrawTarget for Canvas<'_> {
     type Error = Infallible;
 
     fn draw_iter<I: IntoIterator<Item = Pixel<Rgb888>>>(&mut self, pixels: I) -> Result<(), Infallible> {
-        let scale = self.scale as i32;
         for Pixel(point, color) in pixels {
-            let corner = self.origin + point * scale;
-            for y in corner.y..corner.y + scale {
-                for x in corner.x..corner.x + scale {
-                    // Negative numbers become too large ones, which the picture does not have either.
-                    if let Some(pixel) = self.image.get_pixel_mut_checked(x as u32, y as u32) {
-                        pixel.0 = [color.r(), color.g(), color.b()];
-                    }
-                }
+            // Negative numbers become too large ones, which the picture does not have either.
+            if let Some(pixel) = self.0.get_pixel_mut_checked(point.x as u32, point.y as u32) {
+                pixel.0 = [color.r(), color.g(), color.b()];
             }
         }
         Ok(())
@@ -230,6 +260,10 @@ mod tests {
         Label { text, box_px, score: None }
     }
 
+    fn paint(image: &mut RgbImage, objects: &[Label<'_>]) {
+        let Ok(()) = super::paint(&mut Canvas(image), objects);
+    }
+
     /// Left, top, right, bottom of what was painted.
     fn touched(image: &RgbImage) -> Option<[u32; 4]> {
         let changed = image.enumerate_pixels().filter(|(_, _, p)| p.0 != GROUND);
@@ -261,10 +295,10 @@ mod tests {
 
     #[test]
     fn bars_of_one_place_do_not_cover_each_other() {
-        let (frame, image) = (Rectangle::new(Point::new(10, 40), Size::new(60, 60)), ground(200, 200));
+        let frame = Rectangle::new(Point::new(10, 40), Size::new(60, 60));
         let mut bars = Vec::new();
         for _ in 0..4 {
-            let bar = place_bar(Size::new(30, 8), frame, &image, &bars);
+            let bar = place_bar(Size::new(30, 8), frame, Size::new(200, 200), &bars);
             assert!(
                 bars.iter().all(|b: &Rectangle| b.intersection(&bar).is_zero_sized()),
                 "{bar:?} {bars:?}"

@@ -69,6 +69,19 @@ impl Picture {
         Picture { width: self.width * n as u32, height: self.height * n as u32, format: self.format, data }
     }
 
+    /// A copy of a frame, such as one from a camera, without an alpha channel.
+    pub fn copy_of(frame: &Frame<'_>) -> Picture {
+        let rows = (0..frame.height()).flat_map(|y| frame.row(y));
+        let (format, data) = match frame.format() {
+            PixelFormat::Rgba8 => {
+                let rows = (0..frame.height()).flat_map(|y| frame.row(y).as_chunks::<4>().0);
+                (PixelFormat::Rgb8, rows.flat_map(|p| [p[0], p[1], p[2]]).collect())
+            }
+            format => (format, rows.copied().collect()),
+        };
+        Picture { width: frame.width() as u32, height: frame.height() as u32, format, data }
+    }
+
     /// The picture as the runtime takes it.
     pub fn frame(&self) -> Frame<'_> {
         Frame::new(&self.data, self.width as usize, self.height as usize, self.format)
@@ -82,6 +95,18 @@ impl Picture {
 /// [`Error::Io`] names the file, what is wrong with it and what to do.
 pub fn load(path: &Path) -> Result<Picture, Error> {
     read(path).map_err(|reason| Error::Io { path: path.display().to_string(), reason })
+}
+
+/// Reads a JPEG picture in memory, such as a frame of a camera, within the limits of files.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn decode_jpeg(bytes: &[u8]) -> Result<Picture, String> {
+    if !bytes.starts_with(&[0xff, 0xd8]) {
+        return Err("is not a JPEG picture".to_string());
+    }
+    check_jpeg(bytes)?;
+    convert(ImageReader::with_format(Cursor::new(bytes), ImageFormat::Jpeg))
 }
 
 fn read(path: &Path) -> Result<Picture, String> {
@@ -111,8 +136,7 @@ fn decode<R: BufRead + Seek>(source: R) -> Result<Picture, String> {
         Some(ImageFormat::Jpeg) => {
             let mut bytes = Vec::new();
             guess.into_inner().read_to_end(&mut bytes).map_err(|e| format!("cannot be read: {e}"))?;
-            check_jpeg(&bytes)?;
-            convert(ImageReader::with_format(Cursor::new(bytes), ImageFormat::Jpeg))
+            decode_jpeg(&bytes)
         }
         Some(format) if READABLE.contains(&format) => convert(guess),
         Some(format) => {

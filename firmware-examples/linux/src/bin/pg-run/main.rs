@@ -5,6 +5,7 @@
 mod answer;
 mod args;
 mod bench;
+mod device;
 mod inspect;
 mod plan;
 mod report;
