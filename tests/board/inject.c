@@ -57,7 +57,11 @@ int main(int n, char **words) {
     format.fmt.pix.colorspace = atoi(words[4]);
     format.fmt.pix.ycbcr_enc = V4L2_YCBCR_ENC_DEFAULT;
     format.fmt.pix.quantization = V4L2_QUANTIZATION_DEFAULT;
-    ask(output, VIDIOC_S_FMT, &format, "set format");
+    // The last holder may not have gone yet.
+    for (int tries = 0; ioctl(output, VIDIOC_S_FMT, &format) < 0; tries++) {
+        if (errno != EBUSY || tries == 500) fail("set format");
+        usleep(10000);
+    }
     struct v4l2_pix_format *pix = &format.fmt.pix;
     if (memcmp(&pix->pixelformat, words[3], 4) != 0 || pix->colorspace != (unsigned)atoi(words[4])) {
         fprintf(stderr, "inject: the output takes another format\n");

@@ -52,12 +52,12 @@ RASPI4_ABSENT = """
     /soc/usb@7e980000 /soc/serial@7e215040 /soc/mailbox@7e00b840 /scb/gpu@7ec00000 /gpu""".split()
 
 MACHINES = {machine.name: machine for machine in [
-    virt("cortex-a72", "scalar"),
-    virt("cortex-a76", "scalar"),
-    virt("max", "scalar"),
-    Machine("raspi3b", ["-M", "raspi3b"], "1G", "ttyAMA0,115200", "scalar",
+    virt("cortex-a72", "neon"),
+    virt("cortex-a76", "neon-dotprod"),
+    virt("max", "neon-i8mm"),
+    Machine("raspi3b", ["-M", "raspi3b"], "1G", "ttyAMA0,115200", "neon",
             tree="bcm2837-rpi-3-b.dtb", powers_off=False),
-    Machine("raspi4b", ["-M", "raspi4b"], "2G", "ttyAMA0,115200", "scalar",
+    Machine("raspi4b", ["-M", "raspi4b"], "2G", "ttyAMA0,115200", "neon",
             tree="bcm2711-rpi-4-b.dtb", absent=RASPI4_ABSENT, powers_off=False),
 ]}
 

@@ -28,6 +28,10 @@ const READABLE: [ImageFormat; 5] =
 const CONVERT: &str = "convert it to PNG or JPEG";
 const DAMAGED: &str = "the file is damaged or incomplete: copy or export it again";
 
+/// A segment that says that this is a frame of motion JPEG. Those may leave out their Huffman codes, which are then the
+/// usual ones (ITU T.81, annex K.3); the decoder supplies them if it is told.
+const MOTION_JPEG: [u8; 18] = *b"\xff\xe0\0\x10AVI1\0\0\0\0\0\0\0\0\0\0";
+
 /// Pixels of a picture file, rows without padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picture {
@@ -105,8 +109,12 @@ pub fn decode_jpeg(bytes: &[u8]) -> Result<Picture, String> {
     if !bytes.starts_with(&[0xff, 0xd8]) {
         return Err("is not a JPEG picture".to_string());
     }
-    check_jpeg(bytes)?;
-    convert(ImageReader::with_format(Cursor::new(bytes), ImageFormat::Jpeg))
+    let has_codes = check_jpeg(bytes)?;
+    if has_codes {
+        return convert(ImageReader::with_format(Cursor::new(bytes), ImageFormat::Jpeg));
+    }
+    let marked = [&bytes[..2], &MOTION_JPEG, &bytes[2..]].concat();
+    convert(ImageReader::with_format(Cursor::new(marked), ImageFormat::Jpeg))
 }
 
 fn read(path: &Path) -> Result<Picture, String> {
@@ -194,9 +202,11 @@ fn explain(error: ImageError) -> String {
 ///
 /// Walks the segments (ITU T.81, annex B): inside entropy-coded data every 0xff is followed by 0 or a restart marker,
 /// so the search for the next marker passes over it. Damage inside that data stays unnoticed: the decoder is tolerant.
-fn check_jpeg(data: &[u8]) -> Result<(), String> {
+///
+/// Returns whether it brings its own Huffman codes.
+fn check_jpeg(data: &[u8]) -> Result<bool, String> {
     let early = || format!("ends before the picture is complete; {DAMAGED}");
-    let mut scanned = false;
+    let (mut scanned, mut has_codes) = (false, false);
     // After the start-of-image marker, which is how the format was told.
     let mut at = 2;
     loop {
@@ -211,7 +221,7 @@ fn check_jpeg(data: &[u8]) -> Result<(), String> {
                 at += 1;
                 continue;
             }
-            0xd9 if scanned => return Ok(()),
+            0xd9 if scanned => return Ok(has_codes),
             0xd9 => return Err(early()),
             _ => {}
         }
@@ -227,6 +237,7 @@ fn check_jpeg(data: &[u8]) -> Result<(), String> {
             return Err("is a CMYK picture, made for printing: convert it to RGB".to_string());
         }
         scanned |= marker == 0xda;
+        has_codes |= marker == 0xc4;
         at += 1 + length;
     }
 }
