@@ -1,7 +1,7 @@
 //! What a display has to show: the view that `pg-run --display` draws, on a canvas in memory.
 //!
 //! `board-canvas PICTURE REPORT WIDTH HEIGHT OUT`: a picture file, the JSON line of `pg-run detect` about it, and the
-//! display's size in pixels; writes a picture. `tests/board/run` compares it with a dump of the emulated screen.
+//! display's size in pixels; writes a PPM file. `tests/board/run` compares it with a dump of the emulated screen.
 
 use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::*;
@@ -54,6 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let caption = if names.is_empty() { "nothing found".into() } else { names.join(", ") };
     let mut canvas = Canvas(RgbImage::new(width.parse()?, height.parse()?));
     let Ok(()) = View { frame: picture.frame(), labels: &labels, caption: &caption }.draw(&mut canvas);
-    canvas.0.save(out)?;
+    let ppm = [format!("P6 {width} {height} 255\n").as_bytes(), canvas.0.as_raw()].concat();
+    std::fs::write(out, ppm)?;
     Ok(())
 }
