@@ -3,4 +3,8 @@
 //! Nothing here knows tokens, weights or protocols, and nothing in the runtime knows this crate.
 
 pub mod boards;
+pub mod camera;
+pub mod display;
+#[cfg(target_os = "linux")]
+mod ioctl;
 pub mod machine;

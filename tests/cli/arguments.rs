@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 /// Arguments after `-m MODEL`; `@` stands for a picture.
-const REFUSED: [(&[&str], &str); 32] = [
+const REFUSED: [(&[&str], &str); 38] = [
     (&[], "no command given; `pg-run --help`"),
     (&["frobnicate"], "there is no command \"frobnicate\"; `pg-run --help`"),
     (&["caption", "@", "--frob"], "invalid option '--frob'; `pg-run --help`"),
@@ -35,6 +35,12 @@ const REFUSED: [(&[&str], &str); 32] = [
     (&["caption", "@", "--max-tokens", "1.5"], "--max-tokens 1.5: expected a whole number"),
     (&["caption", "@", "--out", "x"], "--out belongs to trace"),
     (&["inspect", "--annotate", "x"], "--annotate belongs to caption, detect, ask, ocr and prompt"),
+    (&["inspect", "--display", "/dev/fb0"], "--display belongs to caption, detect, ask, ocr and prompt"),
+    (&["plan", "--camera-format", "rgb"], "--camera-format belongs to caption, detect, ask, ocr and prompt"),
+    (&["caption", "@", "--camera-format", "YUYV"], "--camera-format YUYV: expected rgb, yuyv, nv12 or mjpeg"),
+    (&["caption", "@", "--camera-format", "nv12"], ".png: is a file, --camera-format is about cameras"),
+    (&["caption", "@", "--display", "/dev/null"], "/dev/null: is not a framebuffer"),
+    (&["caption", "@", "--display", "/no/fb0"], "/no/fb0: there is no such display"),
     (&["inspect", "more"], "unexpected argument \"more\""),
     (&["tokenize"], "expected one TEXT, found 0"),
     (&["tokenize", "a", "b"], "expected one TEXT, found 2"),

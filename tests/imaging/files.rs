@@ -3,8 +3,8 @@
 use crate::{golden, rgb};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ImageBuffer, Luma, Rgb};
-use pg_runtime::imaging::PixelFormat;
-use pg_runtime::pictures;
+use pg_runtime::imaging::{Frame, PixelFormat};
+use pg_runtime::pictures::{self, Picture};
 use std::path::{Path, PathBuf};
 
 /// A folder of its own for each test, gone afterwards.
@@ -51,6 +51,53 @@ fn gray_stays_gray() {
         assert_eq!(pictures::load(&golden(name)).unwrap().format(), PixelFormat::Gray8, "{name}");
     }
     assert_eq!(pictures::load(&golden("gray-alpha-30x21.png")).unwrap().format(), PixelFormat::Rgb8);
+}
+
+/// A JPEG file as cameras send it: without Huffman codes, and with filler after its end.
+fn as_motion_jpeg(file: &[u8]) -> Vec<u8> {
+    let (mut frame, mut at) = (file[..2].to_vec(), 2);
+    loop {
+        let length = usize::from(u16::from_be_bytes([file[at + 2], file[at + 3]])) + 2;
+        match file[at + 1] {
+            0xda => break,
+            0xc4 => {}
+            _ => frame.extend(&file[at..at + length]),
+        }
+        at += length;
+    }
+    frame.extend(&file[at..]);
+    frame.extend([0; 40]);
+    frame
+}
+
+#[test]
+fn frames_of_motion_jpeg_are_the_same_pictures() {
+    for name in ["photo-full.jpg", "photo-half.jpg"] {
+        let file = std::fs::read(golden(name)).unwrap();
+        let frame = as_motion_jpeg(&file);
+        assert!(frame.len() + 300 < file.len(), "four tables of codes are gone");
+        let expected = pictures::load(&golden(name)).unwrap();
+        assert_eq!(pictures::decode_jpeg(&frame).unwrap(), expected);
+        assert_eq!(pictures::decode_jpeg(&file).unwrap(), expected);
+        for length in [0, 1, 2, 3, 20, frame.len() / 2] {
+            pictures::decode_jpeg(&frame[..length]).expect_err("cut off");
+        }
+    }
+    says(&pictures::decode_jpeg(b"GIF89a").unwrap_err(), &["not a JPEG"]);
+    says(&pictures::decode_jpeg(&std::fs::read(golden("cmyk.jpg")).unwrap()).unwrap_err(), &["CMYK"]);
+}
+
+#[test]
+fn copies_of_frames_leave_padding_and_alpha_out() {
+    let data: Vec<u8> = (0..60).collect();
+    for (format, kept) in [(PixelFormat::Gray8, 1), (PixelFormat::Rgb8, 3), (PixelFormat::Rgba8, 3)] {
+        let frame = Frame::with_stride(&data, 4, 3, 20, format).unwrap();
+        let copy = Picture::copy_of(&frame);
+        assert_eq!((copy.width(), copy.height(), copy.format().bytes()), (4, 3, kept));
+        let pixel = |y: usize, x: usize| &data[y * 20 + x * format.bytes()..][..kept];
+        let expected: Vec<u8> = (0..12).flat_map(|i| pixel(i / 4, i % 4)).copied().collect();
+        assert_eq!(copy.data(), expected);
+    }
 }
 
 #[test]

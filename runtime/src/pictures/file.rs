@@ -28,6 +28,10 @@ const READABLE: [ImageFormat; 5] =
 const CONVERT: &str = "convert it to PNG or JPEG";
 const DAMAGED: &str = "the file is damaged or incomplete: copy or export it again";
 
+/// A segment that says that this is a frame of motion JPEG. Those may leave out their Huffman codes, which are then the
+/// usual ones (ITU T.81, annex K.3); the decoder supplies them if it is told.
+const MOTION_JPEG: [u8; 18] = *b"\xff\xe0\0\x10AVI1\0\0\0\0\0\0\0\0\0\0";
+
 /// Pixels of a picture file, rows without padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picture {
@@ -69,6 +73,19 @@ impl Picture {
         Picture { width: self.width * n as u32, height: self.height * n as u32, format: self.format, data }
     }
 
+    /// A copy of a frame, such as one from a camera, without an alpha channel.
+    pub fn copy_of(frame: &Frame<'_>) -> Picture {
+        let rows = (0..frame.height()).flat_map(|y| frame.row(y));
+        let (format, data) = match frame.format() {
+            PixelFormat::Rgba8 => {
+                let rows = (0..frame.height()).flat_map(|y| frame.row(y).as_chunks::<4>().0);
+                (PixelFormat::Rgb8, rows.flat_map(|p| [p[0], p[1], p[2]]).collect())
+            }
+            format => (format, rows.copied().collect()),
+        };
+        Picture { width: frame.width() as u32, height: frame.height() as u32, format, data }
+    }
+
     /// The picture as the runtime takes it.
     pub fn frame(&self) -> Frame<'_> {
         Frame::new(&self.data, self.width as usize, self.height as usize, self.format)
@@ -82,6 +99,22 @@ impl Picture {
 /// [`Error::Io`] names the file, what is wrong with it and what to do.
 pub fn load(path: &Path) -> Result<Picture, Error> {
     read(path).map_err(|reason| Error::Io { path: path.display().to_string(), reason })
+}
+
+/// Reads a JPEG picture in memory, such as a frame of a camera, within the limits of files.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn decode_jpeg(bytes: &[u8]) -> Result<Picture, String> {
+    if !bytes.starts_with(&[0xff, 0xd8]) {
+        return Err("is not a JPEG picture".to_string());
+    }
+    let has_codes = check_jpeg(bytes)?;
+    if has_codes {
+        return convert(ImageReader::with_format(Cursor::new(bytes), ImageFormat::Jpeg));
+    }
+    let marked = [&bytes[..2], &MOTION_JPEG, &bytes[2..]].concat();
+    convert(ImageReader::with_format(Cursor::new(marked), ImageFormat::Jpeg))
 }
 
 fn read(path: &Path) -> Result<Picture, String> {
@@ -111,8 +144,7 @@ fn decode<R: BufRead + Seek>(source: R) -> Result<Picture, String> {
         Some(ImageFormat::Jpeg) => {
             let mut bytes = Vec::new();
             guess.into_inner().read_to_end(&mut bytes).map_err(|e| format!("cannot be read: {e}"))?;
-            check_jpeg(&bytes)?;
-            convert(ImageReader::with_format(Cursor::new(bytes), ImageFormat::Jpeg))
+            decode_jpeg(&bytes)
         }
         Some(format) if READABLE.contains(&format) => convert(guess),
         Some(format) => {
@@ -170,9 +202,11 @@ fn explain(error: ImageError) -> String {
 ///
 /// Walks the segments (ITU T.81, annex B): inside entropy-coded data every 0xff is followed by 0 or a restart marker,
 /// so the search for the next marker passes over it. Damage inside that data stays unnoticed: the decoder is tolerant.
-fn check_jpeg(data: &[u8]) -> Result<(), String> {
+///
+/// Returns whether it brings its own Huffman codes.
+fn check_jpeg(data: &[u8]) -> Result<bool, String> {
     let early = || format!("ends before the picture is complete; {DAMAGED}");
-    let mut scanned = false;
+    let (mut scanned, mut has_codes) = (false, false);
     // After the start-of-image marker, which is how the format was told.
     let mut at = 2;
     loop {
@@ -187,7 +221,7 @@ fn check_jpeg(data: &[u8]) -> Result<(), String> {
                 at += 1;
                 continue;
             }
-            0xd9 if scanned => return Ok(()),
+            0xd9 if scanned => return Ok(has_codes),
             0xd9 => return Err(early()),
             _ => {}
         }
@@ -203,6 +237,7 @@ fn check_jpeg(data: &[u8]) -> Result<(), String> {
             return Err("is a CMYK picture, made for printing: convert it to RGB".to_string());
         }
         scanned |= marker == 0xda;
+        has_codes |= marker == 0xc4;
         at += 1 + length;
     }
 }

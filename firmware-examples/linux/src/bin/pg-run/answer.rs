@@ -1,6 +1,7 @@
 //! `caption`, `detect`, `ask`, `ocr`, `prompt`: one answer a picture.
 
 use crate::args::{Answer, Args};
+use crate::device::{self, Screen};
 use crate::report::{self, Report};
 use crate::{Failure, Outcome, open_session};
 use pg_runtime::pictures::{self, Label, Picture};
@@ -12,10 +13,11 @@ use std::path::{Path, PathBuf};
 
 pub(crate) fn run(args: &Args, model: &Model, request: &Answer) -> Result<Outcome, Failure> {
     let prompt = Prompt::new(model, &request.prompt);
+    let mut screen = Screen::open(request)?;
     let mut session = open_session(args, model, &prompt)?;
     let mut outcome = if request.task == "detect" { Outcome::FoundNothing } else { Outcome::Done };
     for image in &request.images {
-        match one(args, request, &mut session, &prompt, image) {
+        match one(args, request, &mut session, &prompt, image, screen.as_mut()) {
             Ok(found) => {
                 if found && outcome == Outcome::FoundNothing {
                     outcome = Outcome::Done;
@@ -39,8 +41,9 @@ fn one(
     session: &mut Session<'_>,
     prompt: &Prompt,
     image: &Path,
+    screen: Option<&mut Screen>,
 ) -> Result<bool, Failure> {
-    let picture = pictures::load(image).map_err(|e| e.to_string())?;
+    let picture = device::picture(image, request.camera_format)?;
     let frame = picture.frame();
     let is_synthetic = session.model().is_synthetic();
     let mut progress = StatusLine::new();
@@ -51,8 +54,13 @@ fn one(
         })
         .map_err(|e| format!("{}: {e}", image.display()))?;
     progress.clear();
+    let labels = labels(&picture, &answer);
     if let Some(out) = &request.annotate {
-        draw(&picture, &answer, &place(out, image, request.images.len())?)?;
+        let out = place(out, image, request.images.len())?;
+        pictures::draw(&picture, &labels, &out).map_err(|e| e.to_string())?;
+    }
+    if let Some(screen) = screen {
+        screen.show(&picture, &labels, &caption(request, &answer))?;
     }
     let report = Report {
         task: request.task,
@@ -81,14 +89,22 @@ fn show(event: &Event<'_>, progress: &mut StatusLine) {
     }
 }
 
-fn draw(picture: &Picture, answer: &pg_runtime::Answer<'_>, out: &Path) -> Result<(), String> {
+fn labels<'a>(picture: &Picture, answer: &'a pg_runtime::Answer<'_>) -> Vec<Label<'a>> {
     let (width, height) = (picture.width(), picture.height());
-    let labels: Vec<Label<'_>> = answer
-        .objects()
-        .iter()
+    let objects = answer.objects().iter();
+    objects
         .map(|o| Label { text: answer.label(o), box_px: o.bbox.pixels(width, height), score: Some(o.score) })
-        .collect();
-    pictures::draw(picture, &labels, out).map_err(|e| e.to_string())
+        .collect()
+}
+
+/// The words below the picture: the answer, or the names of what was found.
+fn caption(request: &Answer, answer: &pg_runtime::Answer<'_>) -> String {
+    let names: Vec<&str> = answer.objects().iter().map(|o| answer.label(o)).collect();
+    match names.as_slice() {
+        [] if request.task == "detect" => "nothing found".into(),
+        [] => answer.text().into(),
+        names => names.join(", "),
+    }
 }
 
 /// Where the annotated copy of `image` goes: the file `out`, or a file of the picture's name in the folder `out`.

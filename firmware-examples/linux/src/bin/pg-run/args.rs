@@ -4,6 +4,7 @@ use lexopt::prelude::*;
 use pg_runtime::model::Placement;
 use pg_runtime::platform::{knobs, sizes};
 use pg_runtime::{SessionOptions, TokenId};
+use pg_targets::camera::Format;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -30,6 +31,8 @@ usage:
   pg-run doctor  [-m FILE] [--board NAME] [--root DIR]
                                           compare this machine with its board, test the kernels, say what fits
 
+IMAGE is a picture file or, on Linux, a camera such as /dev/video0, which takes one.
+
 options:
   -m, --model FILE     the packed model (or set PG_MODEL); make one with pg-quantize
       --lang CODE      language of captions and answers (en)
@@ -38,6 +41,8 @@ options:
       --weights WHERE  mapped (as the file lies in the system's cache) or huge (a copy on huge pages)
       --json           one JSON object a line instead of text
       --annotate OUT   write the picture with its boxes to OUT.png, or into the folder OUT
+      --camera-format F  what to ask a camera for: rgb, yuyv, nv12 or mjpeg (the first of these that it offers)
+      --display DEV    show the picture with its boxes and words on a Linux framebuffer such as /dev/fb0
       --memory-limit SIZE  for plan: refuse a run that needs more, such as 1500M or 2G
       --prefill N      for bench: rows of the prefix (image and 8 tokens)
       --depth N        for bench: tokens before a decoded one (300)
@@ -87,6 +92,8 @@ pub(crate) struct Answer {
     pub(crate) images: Vec<PathBuf>,
     pub(crate) prompt: String,
     pub(crate) annotate: Option<PathBuf>,
+    pub(crate) camera_format: Option<Format>,
+    pub(crate) display: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -130,6 +137,8 @@ struct Raw {
     threads: Option<usize>,
     json: bool,
     annotate: Option<PathBuf>,
+    camera_format: Option<String>,
+    display: Option<PathBuf>,
     prompt: Option<String>,
     force: Option<String>,
     out: Option<PathBuf>,
@@ -156,6 +165,8 @@ impl Args {
                 Long("threads") => raw.threads = Some(number(&mut parser, "--threads")?),
                 Long("json") => raw.json = true,
                 Long("annotate") => raw.annotate = Some(parser.value().map_err(usage)?.into()),
+                Long("camera-format") => raw.camera_format = Some(text(&mut parser)?),
+                Long("display") => raw.display = Some(parser.value().map_err(usage)?.into()),
                 Long("prompt") => raw.prompt = Some(text(&mut parser)?),
                 Long("force") => raw.force = Some(text(&mut parser)?),
                 Long("out") => raw.out = Some(parser.value().map_err(usage)?.into()),
@@ -285,7 +296,16 @@ impl Raw {
                 }
             )));
         }
-        Ok(Answer { task, images, prompt, annotate: self.annotate.clone() })
+        let format = |name: &str| Format::ALL.into_iter().find(|f| f.name() == name);
+        let camera_format = match self.camera_format.as_deref() {
+            None => None,
+            Some(asked) => Some(
+                format(asked)
+                    .ok_or_else(|| format!("--camera-format {asked}: expected rgb, yuyv, nv12 or mjpeg"))?,
+            ),
+        };
+        let (annotate, display) = (self.annotate.clone(), self.display.clone());
+        Ok(Answer { task, images, prompt, annotate, camera_format, display })
     }
 
     fn trace(&mut self) -> Result<Trace, String> {
@@ -339,7 +359,12 @@ impl Raw {
         let plan = matches!(command, Command::Plan(_));
         let bench = matches!(command, Command::Bench(_));
         let doctor = matches!(command, Command::Doctor(_));
+        let answer = matches!(command, Command::Answer(_));
+        let answers = "caption, detect, ask, ocr and prompt";
         let options = [
+            ("--annotate", self.annotate.is_some(), answer, answers),
+            ("--camera-format", self.camera_format.is_some(), answer, answers),
+            ("--display", self.display.is_some(), answer, answers),
             ("--board", self.board.is_some(), doctor, "doctor"),
             ("--root", self.root.is_some(), doctor, "doctor"),
             ("--prompt", self.prompt.is_some(), trace || plan, "trace and plan"),
@@ -354,9 +379,6 @@ impl Raw {
         ];
         if let Some((option, .., owner)) = options.iter().find(|(_, given, fits, _)| *given && !fits) {
             return Err(usage(format!("{option} belongs to {owner}")));
-        }
-        if self.annotate.is_some() && !matches!(command, Command::Answer(_)) {
-            return Err(usage("--annotate belongs to caption, detect, ask, ocr and prompt"));
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 mod answer;
 mod args;
 mod bench;
+mod device;
 mod doctor;
 mod inspect;
 mod plan;
