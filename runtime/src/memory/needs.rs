@@ -35,6 +35,11 @@ pub enum Verdict {
 }
 
 impl Needs {
+    /// What a run of this very program still needs on this machine: a file that is used in place, and a session.
+    pub fn of(file: u64, plan: u64) -> Self {
+        Needs { file, plan, program: 0, copy: 0, available: machine::available(), limit: None }
+    }
+
     /// Without this much a run fails.
     pub fn must(&self) -> u64 {
         self.plan + self.program + self.copy

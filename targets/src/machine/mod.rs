@@ -38,7 +38,7 @@ pub struct Machine {
     pub slowed_by: Vec<(String, u64, u64)>,
     /// What a Raspberry Pi says of its supply.
     pub power: Power,
-    /// Names of video devices, such as cameras.
+    /// Names of video devices, such as cameras; of the machine that this runs on with the formats they offer.
     pub cameras: Vec<String>,
 }
 
@@ -58,7 +58,11 @@ impl Machine {
             power: Power::read(&sys),
             cameras: folders(&sys.join("class/video4linux"), "video")
                 .iter()
-                .filter_map(|device| Some(format!("{} ({})", name(&device.join("name"))?, file_name(device))))
+                .filter_map(|device| {
+                    let formats =
+                        formats(root, &file_name(device)).map(|f| format!(": {f}")).unwrap_or_default();
+                    Some(format!("{} ({}{formats})", name(&device.join("name"))?, file_name(device)))
+                })
                 .collect(),
         }
     }
@@ -69,6 +73,17 @@ impl Machine {
         let is_pc = self.cpu.features.iter().any(|f| f == "avx2");
         of_model.or_else(|| Profile::by_name("x86-64").ok().filter(|_| is_pc))
     }
+}
+
+/// The formats that a video device of this machine makes frames of, if it is a camera.
+fn formats(root: &Path, device: &str) -> Option<String> {
+    #[cfg(target_os = "linux")]
+    if root == Path::new("/") {
+        let camera = crate::camera::v4l2::describe(&Path::new("/dev").join(device)).ok()?;
+        return Some(camera.usable()).filter(|formats| !formats.is_empty());
+    }
+    let _ = (root, device);
+    None
 }
 
 /// The entries of a folder whose names are `prefix` and a number, in the order of those.

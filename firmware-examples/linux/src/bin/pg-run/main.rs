@@ -13,6 +13,8 @@ mod report;
 mod trace;
 
 use args::{Args, Command};
+use pg_runtime::memory::{Needs, Verdict};
+use pg_runtime::model::Placement;
 use pg_runtime::platform::sizes;
 use pg_runtime::platform::status_line::StatusLine;
 use pg_runtime::{Model, Prompt, Session, SessionOptions};
@@ -93,6 +95,11 @@ fn run() -> Result<Outcome, Failure> {
 }
 
 fn open_model(args: &Args) -> Result<Model, Failure> {
+    if args.placement == Placement::Huge {
+        // A file that cannot be looked at is a message of its own when it is opened.
+        let copy = std::fs::metadata(&args.model).map_or(0, |m| m.len());
+        check_memory(&Needs { copy, ..Needs::of(0, 0) })?;
+    }
     let mut line = StatusLine::new();
     let model = Model::open_in(&args.model, args.placement, &mut |done, all| {
         line.show(&format!("reading the model: {} of {}", sizes::text(done), sizes::text(all)));
@@ -111,7 +118,23 @@ fn in_file(path: &std::path::Path, e: &pg_runtime::Error) -> String {
 /// A session with just the room that this prompt needs.
 fn open_session<'m>(args: &Args, model: &'m Model, prompt: &Prompt) -> Result<Session<'m>, Failure> {
     let options = SessionOptions { max_prompt_tokens: prompt.ids().len(), ..args.options.clone() };
+    let plan = Session::memory_plan(model.header(), &options).map_err(|e| e.to_string())?;
+    // A copy is in memory by now.
+    let file = if args.placement == Placement::Huge { 0 } else { model.header().file_bytes() };
+    check_memory(&Needs::of(file as u64, plan.bytes() as u64))?;
     Ok(Session::new(model, options).map_err(|e| e.to_string())?)
+}
+
+/// Refuses before anything is taken what this machine has no room for, and warns of what would be very slow.
+fn check_memory(needs: &Needs) -> Result<(), Failure> {
+    match needs.complaint() {
+        Some(complaint) if needs.verdict() == Verdict::Refused => Err(complaint)?,
+        Some(complaint) => {
+            let _ = writeln!(io::stderr(), "pg-run: {complaint}; `pg-run plan` has the numbers");
+        }
+        None => {}
+    }
+    Ok(())
 }
 
 fn tokenize(args: &Args, model: &Model, text: &str) -> Result<Outcome, Failure> {
