@@ -12,7 +12,10 @@
 //! Every function is unsafe for one reason: it must be inlined into a caller that has the vector's CPU features.
 // Loops over `0..M` and `0..N`, because LLVM unrolls them into registers; of zipped iterators it makes memory.
 #![allow(clippy::needless_range_loop)]
-#![cfg_attr(not(all(feature = "std", target_arch = "x86_64")), allow(dead_code))]
+#![cfg_attr(
+    not(any(target_arch = "aarch64", all(feature = "std", target_arch = "x86_64"))),
+    allow(dead_code)
+)]
 
 use super::vector::{Lane, MAX_LANES, Simd, exp};
 use super::{KvRows, Queries, TileMut};

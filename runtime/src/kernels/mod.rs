@@ -13,10 +13,12 @@
 // Unaligned views of file bytes and a thread's columns of an output: each behind a checked helper.
 #![allow(clippy::disallowed_methods)]
 
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+mod aarch64;
 mod attention;
 mod attention_i16;
 mod operands;
-#[cfg_attr(not(all(feature = "std", target_arch = "x86_64")), allow(dead_code))]
+#[cfg_attr(not(any(target_arch = "aarch64", all(feature = "std", target_arch = "x86_64"))), allow(dead_code))]
 mod panel;
 mod peak;
 mod scalar;
@@ -60,8 +62,8 @@ struct Table {
     attend_room: fn(usize, usize) -> usize,
     attend_f32: AttendFn<f32>,
     attend_f16: AttendFn<half::f16>,
-    attend_quantized_f32: AttendQuantizedFn<f32>,
-    attend_quantized_f16: AttendQuantizedFn<half::f16>,
+    /// Absent where floats are multiplied as fast.
+    attend_quantized: Option<AttendQuantized>,
     layer_norm: unsafe fn(&[f32], &[f32], &[f32], f32, &mut [f32]),
     rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
     gelu: unsafe fn(&mut [f32]),
@@ -74,6 +76,13 @@ struct Table {
 
 type AttendFn<T> =
     unsafe fn(&Queries<'_>, &KvRows<'_, T>, f32, &mut [f32], &mut TileMut<'_>, Option<&mut [[f32; 2]]>);
+
+/// Attention in integers.
+#[derive(Clone, Copy)]
+struct AttendQuantized {
+    f32: AttendQuantizedFn<f32>,
+    f16: AttendQuantizedFn<half::f16>,
+}
 
 type AttendQuantizedFn<T> = unsafe fn(&Queries<'_>, &KvRows<'_, T>, f32, &mut [f32], &mut TileMut<'_>);
 
@@ -102,6 +111,8 @@ impl Kernels {
         let mut tables = alloc::vec![&scalar::KERNELS];
         #[cfg(all(feature = "std", target_arch = "x86_64"))]
         tables.extend(x86_64::detect());
+        #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+        tables.extend(aarch64::detect());
         tables
     }
 
@@ -253,8 +264,8 @@ impl Kernels {
         }
     }
 
-    /// The same in products of 16-bit integers: faster with many queries, and off by about a thousandth of a result's
-    /// size. For what quantized weights have made, whose error is far larger.
+    /// The same for what quantized weights have made, whose error is far larger: in products of 16-bit integers where
+    /// these are faster with many queries, and then off by about a thousandth of a result's size.
     pub fn attend_quantized(
         &self,
         q: &Queries<'_>,
@@ -263,6 +274,9 @@ impl Kernels {
         scratch: &mut [f32],
         out: &mut TileMut<'_>,
     ) {
+        let Some(attend) = self.table.attend_quantized else {
+            return self.attend(q, kv, scale, scratch, out, None);
+        };
         let d = q.d_head();
         assert!(kv.n() > 0 && kv.d_head() == d && scale > 0.0, "keys, scale");
         assert!(out.n_rows() * out.n_cols() == q.len() * d && out.n_rows() == q.positions(), "tile");
@@ -270,8 +284,8 @@ impl Kernels {
         // SAFETY: as for `attend`.
         unsafe {
             match kv {
-                KvSlice::F32(kv) => (self.table.attend_quantized_f32)(q, kv, scale, scratch, out),
-                KvSlice::F16(kv) => (self.table.attend_quantized_f16)(q, kv, scale, scratch, out),
+                KvSlice::F32(kv) => (attend.f32)(q, kv, scale, scratch, out),
+                KvSlice::F16(kv) => (attend.f16)(q, kv, scale, scratch, out),
             }
         }
     }

@@ -13,7 +13,7 @@ use core::ops::Range;
 
 /// Rows of a panel: two groups.
 pub(super) const PANEL_ROWS: usize = 2 * GROUP;
-/// Weights of a row in a panel. Longer panels lose the cache, shorter ones start the register tile more often.
+/// Most weights of a row in a panel. Longer panels lose the cache, shorter ones start the register tile more often.
 pub(super) const PANEL_K: usize = 2048;
 /// Most rows of activations that pass by one panel: a whole prefix of 256 image tokens and a question in one go.
 pub(super) const PANEL_N: usize = 384;
@@ -25,14 +25,14 @@ pub(super) const SPAN: usize = 4;
 pub(super) const PANEL_BLOCK: usize = PANEL_ROWS * BLOCK;
 
 /// Runs of a block.
+#[cfg_attr(target_arch = "aarch64", allow(dead_code))]
 pub(super) const RUNS: usize = BLOCK / RUN;
 
 /// Rows of activations of a register tile, cut to the panel's blocks.
 pub(super) type Columns<'a, const N: usize> = [(&'a [i8], &'a [f32], &'a [i32]); N];
 
-/// Brings tiles `tiles` of a group to `half` (0 or 1) of the panel's rows: `(group, tiles, half, values, scales)`. A block
-/// of the panel is [`RUNS`] runs of 4 weights, each of [`PANEL_ROWS`] rows. What `scales` holds for a block, 4 bytes a row,
-/// is between this and [`Multiply`].
+/// Brings tiles `tiles` of a group to `half` (0 or 1) of the panel's rows: `(group, tiles, half, values, scales)`. How a
+/// panel is ordered, and what `scales` holds in 4 bytes a block and row, is between this and [`Multiply`].
 pub(super) type Spread = unsafe fn(&[u8], Range<usize>, usize, &mut [u8], &mut [f32]);
 /// `sums[t][r] += panel[r] . x[t]`, for `Q4` in units of the row's scale: `(values, scales, x, sums)`.
 pub(super) type Multiply<const N: usize> =
@@ -42,6 +42,8 @@ pub(super) type Multiply<const N: usize> =
 /// form that it wants. The functions need that instruction set's features, and slices that all hold as many blocks as
 /// `scales` has vectors of [`PANEL_ROWS`].
 pub(super) struct RegisterTile<const N: usize> {
+    /// Weights of a row in a panel, whole spans of blocks: what leaves the nearest cache room for activations.
+    pub(super) depth: usize,
     pub(super) spread_q8: Spread,
     pub(super) spread_q4: Spread,
     pub(super) multiply_q8: Multiply<N>,
@@ -73,6 +75,7 @@ pub(super) unsafe fn gemm<const N: usize>(
     out: &mut Output<'_>,
     panel: &mut Panel<'_>,
 ) {
+    debug_assert!(tile.depth <= PANEL_K && tile.depth.is_multiple_of(SPAN * BLOCK));
     let format = w.format();
     let (spread, multiply) = match format {
         WeightFormat::Q4 => (tile.spread_q4, tile.multiply_q4),
@@ -85,8 +88,8 @@ pub(super) unsafe fn gemm<const N: usize>(
             let groups = [first, (first + 1).min(w.groups() - 1)].map(|g| w.group(g));
             let sums = &mut panel.sums.as_chunks_mut::<PANEL_ROWS>().0[..n.next_multiple_of(N)];
             sums.fill([0.0; PANEL_ROWS]);
-            for b in (0..blocks).step_by(PANEL_K / BLOCK) {
-                let part = b..blocks.min(b + PANEL_K / BLOCK);
+            for b in (0..blocks).step_by(tile.depth / BLOCK) {
+                let part = b..blocks.min(b + tile.depth / BLOCK);
                 let values = &mut panel.values[..part.len() * PANEL_BLOCK];
                 let scales = &mut panel.scales[..part.len() * PANEL_ROWS];
                 for (half, group) in groups.iter().enumerate() {

@@ -106,6 +106,15 @@ mod tests {
             "vpmaddwd" => dot(2, &|i| v.a[i].into(), &v.b),
             "vpsignb, vpmaddubsw" => dot(4, &|i| v.a[i].into(), &v.b),
             "vpmaddubsw, 16-bit sums" => 8 * dot(4, &|i| v.nibbles[i].into(), &v.b),
+            // Of two vectors of products, the first two.
+            "smull, smlal2, sadalp" => {
+                dot(2, &|i| v.a[i].into(), &v.b) + dot(2, &|i| v.a[8 + i].into(), &v.b[8..])
+            }
+            "smlal, 16-bit sums" => 8 * dot(2, &|i| v.nibbles[i].into(), &v.b),
+            "sdot" => dot(4, &|i| v.a[i].into(), &v.b),
+            "sdot, nibbles" => dot(4, &|i| v.nibbles[i].into(), &v.b),
+            "smmla" => dot(8, &|i| v.a[i].into(), &v.b),
+            "smmla, nibbles" => dot(8, &|i| v.nibbles[i].into(), &v.b),
             other => panic!("what does {other} compute?"),
         }
     }

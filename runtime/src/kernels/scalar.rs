@@ -2,7 +2,7 @@
 
 use super::attention_i16::{KEYS, PROBABILITY, TINY, VALUE, largest_factor};
 use super::peak::{Operands, Peak, VALUES};
-use super::{Kernels, KvRows, Output, QuantizedRows, Queries, Table, TileMut, WeightRows};
+use super::{AttendQuantized, Kernels, KvRows, Output, QuantizedRows, Queries, Table, TileMut, WeightRows};
 use crate::format::block::{self, BLOCK, RUN};
 use half::f16;
 
@@ -18,8 +18,7 @@ pub(super) static KERNELS: Kernels = Kernels {
         attend_room: |d, n_keys| n_keys.max(d + KEYS),
         attend_f32: attend,
         attend_f16: attend,
-        attend_quantized_f32: attend_quantized,
-        attend_quantized_f16: attend_quantized,
+        attend_quantized: Some(AttendQuantized { f32: attend_quantized, f16: attend_quantized }),
         layer_norm,
         rms_norm,
         gelu: |x| x.iter_mut().for_each(|v| *v = gelu(*v)),

@@ -6,7 +6,12 @@
 //! `x / 2 * (1 + tanh(u))` and cannot leave its range on a saturating tail.
 //!
 //! Every function is unsafe for one reason: it must be inlined into a caller that has the vector's CPU features.
-#![cfg_attr(not(all(feature = "std", target_arch = "x86_64")), allow(dead_code))]
+#![cfg_attr(
+    not(any(target_arch = "aarch64", all(feature = "std", target_arch = "x86_64"))),
+    allow(dead_code, unused_imports, unused_macros)
+)]
+
+use super::{Output, WeightRows};
 
 /// Most lanes that a vector may have.
 pub(super) const MAX_LANES: usize = 16;
@@ -51,6 +56,48 @@ pub(super) trait Lane<V>: Copy {
     unsafe fn load(x: &[Self]) -> V;
     fn widen(self) -> f32;
 }
+
+/// A little-endian float in the mapped file, of any alignment.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct Unaligned<const N: usize>(pub(super) [u8; N]);
+
+impl<const N: usize> Unaligned<N> {
+    #[inline(always)]
+    fn row(bytes: &[u8]) -> &[Self] {
+        let chunks = bytes.as_chunks::<N>().0;
+        // SAFETY: `Unaligned<N>` is a transparent wrapper of `[u8; N]`.
+        unsafe { core::slice::from_raw_parts(chunks.as_ptr().cast(), chunks.len()) }
+    }
+}
+
+/// How a vector loads floats and half floats that `$x` points to, wherever they lie.
+macro_rules! lanes {
+    ($vector:ty, |$x:ident| $load_f32:expr, $load_f16:expr) => {
+        vector::lanes!(f32: $vector, |$x| $load_f32, $x);
+        vector::lanes!(half::f16: $vector, |$x| $load_f16, $x.to_f32());
+        vector::lanes!(Unaligned<4>: $vector, |$x| $load_f32, f32::from_le_bytes($x.0));
+        vector::lanes!(Unaligned<2>: $vector, |$x| $load_f16, half::f16::from_le_bytes($x.0).to_f32());
+    };
+    ($element:ty: $vector:ty, |$x:ident| $load:expr, $widened:expr) => {
+        impl Lane<$vector> for $element {
+            #[inline(always)]
+            unsafe fn load(x: &[Self]) -> $vector {
+                debug_assert!(x.len() >= <$vector>::LANES);
+                let $x = x.as_ptr();
+                // SAFETY: the caller has the features and gives a vector's worth of elements (contract of the trait);
+                // the load takes any alignment.
+                unsafe { $load }
+            }
+            #[inline(always)]
+            fn widen(self) -> f32 {
+                let $x = self;
+                $widened
+            }
+        }
+    };
+}
+pub(super) use lanes;
 
 /// Two neighbours along a sum of products of 16-bit integers.
 pub(super) type Pair = [i16; 2];
@@ -212,6 +259,34 @@ pub(super) unsafe fn dots<V: Simd, T: Lane<V>, const N: usize>(rows: [&[T]; N], 
     }
 }
 
+/// Weight rows that share one pass over the activations.
+const ROWS: usize = 4;
+
+/// `out[t][r]` takes `dot(w[r], x[t])` of weights of `BYTES` bytes.
+#[inline(always)]
+pub(super) unsafe fn gemm_float<V: Simd, const BYTES: usize>(
+    w: &WeightRows<'_>,
+    x: &[f32],
+    out: &mut Output<'_>,
+) where
+    Unaligned<BYTES>: Lane<V>,
+{
+    for (t, x) in x.chunks_exact(w.k()).enumerate() {
+        let grouped = w.rows() - w.rows() % ROWS;
+        for r in (0..grouped).step_by(ROWS) {
+            let rows = [r, r + 1, r + 2, r + 3].map(|r| Unaligned::<BYTES>::row(w.group(r)));
+            // SAFETY: as for `exp`; a row holds as many weights as `x` values.
+            let dots = unsafe { dots::<V, _, ROWS>(rows, x) };
+            out.put_vectors(t, r, dots);
+        }
+        for r in grouped..w.rows() {
+            // SAFETY: as above.
+            let dot = unsafe { dots::<V, _, 1>([Unaligned::<BYTES>::row(w.group(r))], x) };
+            out.put(t, r, &dot);
+        }
+    }
+}
+
 /// Sum of `step` over `x`; a step of zero is zero.
 #[inline(always)]
 unsafe fn sum<V: Simd>(x: &[f32], step: impl Step<V>) -> f32 {
@@ -279,3 +354,35 @@ pub(super) unsafe fn rope<V: Simd>(x: &mut [f32], cos: &[f32], sin: &[f32]) {
         }
     }
 }
+
+/// The functions of this file and of [`attention`](super::attention), for a table whose CPU has `$features`: what the
+/// table's file names as it likes, and compiles for its CPU. `$rows` are multiplied at a time in attention.
+macro_rules! float_functions {
+    ($vector:ty, $features:literal, $rows:literal) => {
+        vector::compiled! { $features
+            attend_f32(q: &Queries<'_>, kv: &KvRows<'_, f32>, scale: f32, scratch: &mut [f32], out: &mut TileMut<'_>, totals: Option<&mut [[f32; 2]]>) = attention::attend::<$vector, f32, $rows>;
+            attend_f16(q: &Queries<'_>, kv: &KvRows<'_, f16>, scale: f32, scratch: &mut [f32], out: &mut TileMut<'_>, totals: Option<&mut [[f32; 2]]>) = attention::attend::<$vector, f16, $rows>;
+            gemm_f32(w: &WeightRows<'_>, x: &[f32], out: &mut Output<'_>) = vector::gemm_float::<$vector, 4>;
+            gemm_f16(w: &WeightRows<'_>, x: &[f32], out: &mut Output<'_>) = vector::gemm_float::<$vector, 2>;
+            layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) = vector::layer_norm::<$vector>;
+            rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) = vector::rms_norm::<$vector>;
+            gelu(x: &mut [f32]) = vector::gelu_in_place::<$vector>;
+            gelu_mul(gate: &mut [f32], up: &[f32]) = vector::gelu_mul::<$vector>;
+            add(x: &mut [f32], y: &[f32]) = vector::add::<$vector>;
+            rope(x: &mut [f32], cos: &[f32], sin: &[f32]) = vector::rope::<$vector>;
+        }
+    };
+}
+pub(super) use float_functions;
+
+/// Functions that a table's file compiles for its CPU.
+macro_rules! compiled {
+    ($features:literal $($name:ident($($arg:ident: $ty:ty),*) = $generic:expr;)*) => {$(
+        #[target_feature(enable = $features)]
+        fn $name($($arg: $ty),*) {
+            // SAFETY: this function has the features that its vectors need; `Kernels` checked the lengths.
+            unsafe { $generic($($arg),*) }
+        }
+    )*};
+}
+pub(super) use compiled;

@@ -2,8 +2,10 @@
 //!
 //! Its floats are those of every x86 table; its integer products are in `avx2_integer`.
 
-use super::super::vector::{self, Lane, MAX_LANES, Pair, PairProduct, Pairs, Simd};
-use super::super::{Kernels, KvRows, Output, Queries, Table, TileMut, WeightRows, attention, attention_i16};
+use super::super::vector::{self, Lane, MAX_LANES, Pair, PairProduct, Pairs, Simd, Unaligned};
+use super::super::{
+    AttendQuantized, Kernels, KvRows, Output, Queries, Table, TileMut, WeightRows, attention, attention_i16,
+};
 use super::avx2_integer::{gemm_q4, gemm_q8, pin};
 use crate::format::block::BLOCK;
 use core::arch::x86_64::*;
@@ -29,8 +31,7 @@ pub(super) static KERNELS: Kernels = Kernels {
         attend_room: |d, n_keys| attention::room::<F32x8>(d).max(attention_i16::room::<F32x8>(d, n_keys)),
         attend_f32,
         attend_f16,
-        attend_quantized_f32,
-        attend_quantized_f16,
+        attend_quantized: Some(AttendQuantized { f32: attend_quantized_f32, f16: attend_quantized_f16 }),
         layer_norm,
         rms_norm,
         gelu,
@@ -242,68 +243,11 @@ fn add_pair_products(sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
     sum
 }
 
-impl Lane<F32x8> for f32 {
-    #[inline(always)]
-    unsafe fn load(x: &[f32]) -> F32x8 {
-        // SAFETY: the caller has the features and gives a vector's worth of elements, here and below.
-        unsafe { F32x8::load(x) }
-    }
-    #[inline(always)]
-    fn widen(self) -> f32 {
-        self
-    }
-}
-
-impl Lane<F32x8> for f16 {
-    #[inline(always)]
-    unsafe fn load(x: &[f16]) -> F32x8 {
-        debug_assert!(x.len() >= 8);
-        // SAFETY: as above; f16 is two bytes.
-        unsafe { F32x8(_mm256_cvtph_ps(_mm_loadu_si128(x.as_ptr().cast()))) }
-    }
-    #[inline(always)]
-    fn widen(self) -> f32 {
-        self.to_f32()
-    }
-}
-
-/// A little-endian float in the mapped file, of any alignment.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct Unaligned<const N: usize>([u8; N]);
-
-impl Lane<F32x8> for Unaligned<4> {
-    #[inline(always)]
-    unsafe fn load(x: &[Self]) -> F32x8 {
-        // SAFETY: as above; 8 elements of 4 bytes, and the load takes any alignment.
-        unsafe { F32x8(_mm256_loadu_ps(x.as_ptr().cast())) }
-    }
-    #[inline(always)]
-    fn widen(self) -> f32 {
-        f32::from_le_bytes(self.0)
-    }
-}
-
-impl Lane<F32x8> for Unaligned<2> {
-    #[inline(always)]
-    unsafe fn load(x: &[Self]) -> F32x8 {
-        // SAFETY: as above; 8 elements of 2 bytes, and the load takes any alignment.
-        unsafe { F32x8(_mm256_cvtph_ps(_mm_loadu_si128(x.as_ptr().cast()))) }
-    }
-    #[inline(always)]
-    fn widen(self) -> f32 {
-        f16::from_le_bytes(self.0).to_f32()
-    }
-}
-
-impl<const N: usize> Unaligned<N> {
-    #[inline(always)]
-    fn row(bytes: &[u8]) -> &[Self] {
-        let chunks = bytes.as_chunks::<N>().0;
-        // SAFETY: `Unaligned<N>` is a transparent wrapper of `[u8; N]`.
-        unsafe { core::slice::from_raw_parts(chunks.as_ptr().cast(), chunks.len()) }
-    }
-}
+vector::lanes!(
+    F32x8,
+    |x| F32x8(_mm256_loadu_ps(x.cast())),
+    F32x8(_mm256_cvtph_ps(_mm_loadu_si128(x.cast())))
+);
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn quantize(x: &[f32], span: usize, q: &mut [i8], scale: &mut [f32], offset: &mut [i32]) {
@@ -351,40 +295,6 @@ fn offset_of(q: __m256i) -> i32 {
     _mm_cvtsi128_si32(_mm_sub_epi16(_mm_setzero_si128(), x))
 }
 
-/// Weight rows that share one pass over the activations.
-const ROWS: usize = 4;
-
-#[target_feature(enable = "avx2,fma,f16c")]
-fn gemm_f32(w: &WeightRows<'_>, x: &[f32], out: &mut Output<'_>) {
-    gemm_float::<4>(w, x, out)
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-fn gemm_f16(w: &WeightRows<'_>, x: &[f32], out: &mut Output<'_>) {
-    gemm_float::<2>(w, x, out)
-}
-
-#[inline(always)]
-fn gemm_float<const BYTES: usize>(w: &WeightRows<'_>, x: &[f32], out: &mut Output<'_>)
-where
-    Unaligned<BYTES>: Lane<F32x8>,
-{
-    for (t, x) in x.chunks_exact(w.k()).enumerate() {
-        let grouped = w.rows() - w.rows() % ROWS;
-        for r in (0..grouped).step_by(ROWS) {
-            let rows = [r, r + 1, r + 2, r + 3].map(|r| Unaligned::<BYTES>::row(w.group(r)));
-            // SAFETY: both callers have the features; a row holds as many weights as `x` values.
-            let dots = unsafe { vector::dots::<F32x8, _, ROWS>(rows, x) };
-            out.put_vectors(t, r, dots);
-        }
-        for r in grouped..w.rows() {
-            // SAFETY: as above.
-            let dot = unsafe { vector::dots::<F32x8, _, 1>([Unaligned::<BYTES>::row(w.group(r))], x) };
-            out.put(t, r, &dot);
-        }
-    }
-}
-
 #[target_feature(enable = "avx2,fma,f16c")]
 fn narrow(x: &[f32], out: &mut [f16]) {
     let whole = x.len() - x.len() % 8;
@@ -400,25 +310,8 @@ fn narrow(x: &[f32], out: &mut [f16]) {
     }
 }
 
-/// Instantiates functions of [`vector`] with this file's features.
-macro_rules! instances {
-    ($($name:ident($($arg:ident: $ty:ty),*) = $generic:expr;)*) => {$(
-        #[target_feature(enable = "avx2,fma,f16c")]
-        fn $name($($arg: $ty),*) {
-            // SAFETY: this function has the features that `F32x8` needs; `Kernels` checked the lengths.
-            unsafe { $generic($($arg),*) }
-        }
-    )*};
-}
-instances! {
-    attend_f32(q: &Queries<'_>, kv: &KvRows<'_, f32>, scale: f32, scratch: &mut [f32], out: &mut TileMut<'_>, totals: Option<&mut [[f32; 2]]>) = attention::attend::<F32x8, f32, 4>;
-    attend_f16(q: &Queries<'_>, kv: &KvRows<'_, f16>, scale: f32, scratch: &mut [f32], out: &mut TileMut<'_>, totals: Option<&mut [[f32; 2]]>) = attention::attend::<F32x8, f16, 4>;
+vector::float_functions!(F32x8, "avx2,fma,f16c", 4);
+vector::compiled! { "avx2,fma,f16c"
     attend_quantized_f32(q: &Queries<'_>, kv: &KvRows<'_, f32>, scale: f32, scratch: &mut [f32], out: &mut TileMut<'_>) = attention_i16::attend::<F32x8, MultiplyAndAdd, f32, 6>;
     attend_quantized_f16(q: &Queries<'_>, kv: &KvRows<'_, f16>, scale: f32, scratch: &mut [f32], out: &mut TileMut<'_>) = attention_i16::attend::<F32x8, MultiplyAndAdd, f16, 6>;
-    layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) = vector::layer_norm::<F32x8>;
-    rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) = vector::rms_norm::<F32x8>;
-    gelu(x: &mut [f32]) = vector::gelu_in_place::<F32x8>;
-    gelu_mul(gate: &mut [f32], up: &[f32]) = vector::gelu_mul::<F32x8>;
-    add(x: &mut [f32], y: &[f32]) = vector::add::<F32x8>;
-    rope(x: &mut [f32], cos: &[f32], sin: &[f32]) = vector::rope::<F32x8>;
 }

@@ -5,7 +5,9 @@
 //! sums of a block at -8 times the activations' sum, which the activations bring along. Signed bytes take the
 //! magnitude of the weight and the activation with the weight's sign, one product of pairs at a time.
 
-use super::super::panel::{self, Columns, PANEL_BLOCK, PANEL_ROWS, RUNS, RegisterTile, SPAN, check_lengths};
+use super::super::panel::{
+    self, Columns, PANEL_BLOCK, PANEL_K, PANEL_ROWS, RUNS, RegisterTile, SPAN, check_lengths,
+};
 use super::super::{Output, Panel, QuantizedRows, WeightRows};
 use super::avx2_q4;
 use crate::format::block::{BLOCK, CHUNK, GROUP, Q4_NIBBLES, Q4_STEPS, Q4Group, Q8_SCALES, Q8_TILE, RUN};
@@ -44,7 +46,7 @@ pub(super) fn gemm_q4(
 pub(super) const COLUMNS: usize = 4;
 
 const TILE: RegisterTile<COLUMNS> =
-    RegisterTile { spread_q8: spread_q8::<0>, spread_q4, multiply_q8, multiply_q4 };
+    RegisterTile { depth: PANEL_K, spread_q8: spread_q8::<0>, spread_q4, multiply_q8, multiply_q4 };
 
 /// Nibbles become bytes of 0 to 15, steps pairs of equal numbers of 16 bits: the second factors of `vpmaddwd`.
 #[target_feature(enable = "avx2,fma,f16c")]

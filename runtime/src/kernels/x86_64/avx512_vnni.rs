@@ -1,9 +1,12 @@
 //! AVX-512 with VNNI: `avx2` with the dot products of [`vnni`](super::vnni) on 64 bytes, a run of all 16 rows of a
 //! panel. Cascade Lake (2019), Ice Lake, Zen 4 (2022) and later ones.
 
-use super::super::panel::{self, Columns, PANEL_BLOCK, PANEL_ROWS, RUNS, RegisterTile, SPAN, check_lengths};
+use super::super::panel::{
+    self, Columns, PANEL_BLOCK, PANEL_K, PANEL_ROWS, RUNS, RegisterTile, SPAN, check_lengths,
+};
 use super::super::{
-    Kernels, KvRows, Output, Panel, QuantizedRows, Queries, Table, TileMut, WeightRows, attention_i16,
+    AttendQuantized, Kernels, KvRows, Output, Panel, QuantizedRows, Queries, Table, TileMut, WeightRows,
+    attention_i16,
 };
 use super::avx2::{self, F32x8};
 use super::avx2_integer::{spread_q4, spread_q8};
@@ -25,7 +28,12 @@ pub(super) fn detect() -> Option<&'static Kernels> {
 static KERNELS: Kernels = Kernels {
     name: "avx512-vnni",
     tract: avx2::KERNELS.tract,
-    table: Table { gemm_q8, gemm_q4, attend_quantized_f32, attend_quantized_f16, ..avx2::KERNELS.table },
+    table: Table {
+        gemm_q8,
+        gemm_q4,
+        attend_quantized: Some(AttendQuantized { f32: attend_quantized_f32, f16: attend_quantized_f16 }),
+        ..avx2::KERNELS.table
+    },
 };
 
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -96,7 +104,7 @@ unsafe impl Vnni for Avx512Vnni {
 }
 
 const TILE: RegisterTile<COLUMNS> =
-    RegisterTile { spread_q8: spread_q8::<SIGNS>, spread_q4, multiply_q8, multiply_q4 };
+    RegisterTile { depth: PANEL_K, spread_q8: spread_q8::<SIGNS>, spread_q4, multiply_q8, multiply_q4 };
 
 /// The sums of block `b`, which start at the offset times `UNIT`.
 ///

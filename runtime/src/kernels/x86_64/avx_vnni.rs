@@ -1,9 +1,12 @@
 //! AVX-VNNI: `avx2` with the dot products of [`vnni`](super::vnni) on 32 bytes, for processors without AVX-512: Alder
 //! Lake (2021) and its small cores, which are sold alone as N-series, and later ones.
 
-use super::super::panel::{self, Columns, PANEL_BLOCK, PANEL_ROWS, RUNS, RegisterTile, SPAN, check_lengths};
+use super::super::panel::{
+    self, Columns, PANEL_BLOCK, PANEL_K, PANEL_ROWS, RUNS, RegisterTile, SPAN, check_lengths,
+};
 use super::super::{
-    Kernels, KvRows, Output, Panel, QuantizedRows, Queries, Table, TileMut, WeightRows, attention_i16,
+    AttendQuantized, Kernels, KvRows, Output, Panel, QuantizedRows, Queries, Table, TileMut, WeightRows,
+    attention_i16,
 };
 use super::avx2::{self, F32x8};
 use super::avx2_integer::{add_scaled, pin, spread_q4, spread_q8};
@@ -21,7 +24,12 @@ pub(super) fn detect() -> Option<&'static Kernels> {
 static KERNELS: Kernels = Kernels {
     name: "avx-vnni",
     tract: avx2::KERNELS.tract,
-    table: Table { gemm_q8, gemm_q4, attend_quantized_f32, attend_quantized_f16, ..avx2::KERNELS.table },
+    table: Table {
+        gemm_q8,
+        gemm_q4,
+        attend_quantized: Some(AttendQuantized { f32: attend_quantized_f32, f16: attend_quantized_f16 }),
+        ..avx2::KERNELS.table
+    },
 };
 
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
@@ -92,7 +100,7 @@ unsafe impl Vnni for AvxVnni {
 }
 
 const TILE: RegisterTile<COLUMNS> =
-    RegisterTile { spread_q8: spread_q8::<SIGNS>, spread_q4, multiply_q8, multiply_q4 };
+    RegisterTile { depth: PANEL_K, spread_q8: spread_q8::<SIGNS>, spread_q4, multiply_q8, multiply_q4 };
 
 /// Sums of a register tile: of each row of activations, two vectors of weight rows.
 type Sums = [[__m256i; 2]; COLUMNS];

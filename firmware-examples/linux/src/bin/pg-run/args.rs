@@ -44,7 +44,7 @@ options:
   -h, --help           this text
   -V, --version        the version, and the kernel tables of this machine
 
-environment: PG_MODEL, PG_ISA (kernel table: scalar, avx2, avx-vnni, avx512-vnni)
+environment: PG_MODEL, PG_ISA (kernel table: scalar; x86: avx2, avx-vnni, avx512-vnni; ARM: neon, neon-dotprod, neon-i8mm)
 exit codes:  0 done, 1 detect found nothing, 2 an error";
 
 /// What to do.
