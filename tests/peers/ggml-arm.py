@@ -97,7 +97,8 @@ def side_by_side(table, ours, ggml):
     ggml = {**ggml, QUANTIZE.format(4): ggml[QUANTIZE.format(8)]}
     rows = []
     for name, them in ggml.items():
-        us = ours.get(name)
+        # Ours takes rows one by one, however many there are.
+        us = ours.get(QUANTIZE.format(8) if name == QUANTIZE_FOUR else name)
         row = dict(table=table, kernel=name, ours=us, ggml=them)
         if us:
             row["ratio"] = significant(us["instructions"] / them["instructions"])
@@ -138,7 +139,7 @@ def go(arguments):
     report = dict(v=1, versions={
         "llama-cpp-python": llamacpp.VERSION,
         "compiler of ggml": version(CXX, "--version"),
-        "compiler of ours": version("/usr/bin/rustc", "--version"),
+        "compiler of ours": version("/usr/bin/rustc", "--version").split(" (")[0],
         "llvm-mca": next(line.strip() for line in said(loops.MCA, "--version").stdout.splitlines() if "version" in line),
     }, rows=[])
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
