@@ -7,11 +7,13 @@ Needs what `targets/cross/setup counts` installs. ggml comes as llamacpp.py's do
 llama-cpp-python, and stays in --cache; of it two files are compiled, for the instructions that each table has, with ggml's
 own optimization level. ggml-arm/harness.cpp calls what ggml chooses there, and checks it against a plain loop first.
 
-Prints a markdown table that tests/kernel-counts/README.md explains. --json writes the same for programs, --update the
-counts that tests/kernel-counts/count holds ours against.
+Prints a markdown table that tests/kernel-counts/README.md explains; --json writes the same for programs. --update puts both
+where they are kept: the table at that page's end, and ggml-arm/side-by-side.json, whose counts of ggml's kernels
+tests/kernel-counts/count holds ours against.
 """
 import argparse
 import concurrent.futures
+import datetime
 import json
 import os
 import pathlib
@@ -26,6 +28,9 @@ import loops  # noqa: E402
 from emulated import Emulated, build, said  # noqa: E402
 
 OURS = HERE / "ggml-arm"
+KEPT, PAGE = OURS / "side-by-side.json", HERE.parent / "kernel-counts" / "README.md"
+# What follows this line of the page is written here.
+HEADING = "## Measured\n"
 # Of the processors that the tables are for; all those with dot products have arithmetic in half precision as well.
 MARCH = {"neon": "armv8-a", "neon-dotprod": "armv8.2-a+dotprod+fp16", "neon-i8mm": "armv8.2-a+dotprod+fp16+i8mm"}
 C, CXX = "aarch64-linux-gnu-gcc", "aarch64-linux-gnu-g++"
@@ -116,7 +121,7 @@ def cell(x):
 def markdown(report):
     cores = [f"cycles, {core}" for core in loops.CORES]
     head = ["table", "kernel", "ours", "ggml", "ratio", "ours, quantizing too", "ggml", "ratio", *cores]
-    lines = ["; ".join(f"{name} {version}" for name, version in report["versions"].items()), ""]
+    lines = [f"{report['date']}; " + "; ".join(f"{name} {version}" for name, version in report["versions"].items()), ""]
     lines += [llamacpp.row(*head), llamacpp.row(*["---"] * len(head))]
     for r in report["rows"]:
         us, with_ = r["ours"] or dict(instructions=None, cycles={}), r.get("with_quantizing", {})
@@ -136,7 +141,7 @@ def version(*command):
 def go(arguments):
     ggml = source(arguments)
     ours = Emulated(build())
-    report = dict(v=1, versions={
+    report = dict(v=1, date=datetime.date.today().isoformat(), versions={
         "llama-cpp-python": llamacpp.VERSION,
         "compiler of ggml": version(CXX, "--version"),
         "compiler of ours": version("/usr/bin/rustc", "--version").split(" (")[0],
@@ -148,27 +153,30 @@ def go(arguments):
             said(*theirs.command(table), "check")
             wanted = {name for name, _, _ in theirs.kernels(table)}
             found = measure_all(table, theirs, wanted, pool)
-            if arguments.update:
-                lines = [f"# llama-cpp-python {llamacpp.VERSION}, {report['versions']['compiler of ggml']}"]
-                lines += [f"{name}\t{row['instructions']}" for name, row in found.items()]
-                (OURS / f"{table}.tsv").write_text("\n".join(lines) + "\n")
             us = measure_all(table, ours, wanted | {QUANTIZE.format(4)}, pool) if ours.runs(table) else {}
             report["rows"] += side_by_side(table, us, found)
-    print(markdown(report))
+    text, data = markdown(report), json.dumps(report, indent=1) + "\n"
+    print(text)
     if arguments.json:
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+        arguments.json.write_text(data)
+    if arguments.update:
+        KEPT.write_text(data)
+        before, heading, _ = PAGE.read_text().partition(HEADING)
+        PAGE.write_text(f"{before}{heading}{text}\n")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="*", default=list(MARCH), metavar="TABLE")
-    parser.add_argument("--update", action="store_true", help="write ggml's counts")
+    parser.add_argument("--update", action="store_true", help="keep what was measured")
     parser.add_argument("--json", type=pathlib.Path, help="write everything measured")
     parser.add_argument("--cache", type=pathlib.Path, default=llamacpp.CACHE, help="default: ~/.cache/pg-edge")
     parser.add_argument("--sdist", type=pathlib.Path, help="a source distribution that is here already")
     arguments = parser.parse_args()
     if unknown := set(arguments.tables) - set(MARCH):
         parser.error(f"no such table: {', '.join(sorted(unknown))}; there are {', '.join(MARCH)}")
+    if arguments.update and set(arguments.tables) != set(MARCH):
+        parser.error("--update keeps all tables together: name none")
     try:
         go(arguments)
     except (llamacpp.Refused, OSError) as e:
