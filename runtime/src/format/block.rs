@@ -195,6 +195,12 @@ impl<'a> Q4Group<'a> {
         self.scales
     }
 
+    /// Of each tile, the signed steps of the 8 rows, and the nibbles.
+    #[inline]
+    pub fn parts(&self) -> (&'a [[u8; Q4_STEPS]], &'a [[u8; Q4_NIBBLES]]) {
+        (self.steps, self.nibbles)
+    }
+
     /// Of each of `tiles`, the signed steps of the 8 rows and the nibbles.
     #[inline]
     pub fn tiles(

@@ -5,12 +5,14 @@
 //! weight rows stand side by side in a panel for that. A row of activations alone has no partner: it goes by `sdot`.
 //!
 //! Sums of nibbles go on through a span of blocks, as [`neon_integer`](super::neon_integer) explains.
+// Loops over `0..N`, because LLVM unrolls them into registers; of zipped iterators it makes memory.
+#![allow(clippy::needless_range_loop)]
 
 use super::super::panel::{self, Columns, PANEL_K, PANEL_ROWS, RegisterTile, SPAN, check_lengths};
 use super::super::{Kernels, Output, Panel, QuantizedRows, Table, WeightRows};
 use super::dotprod::{self, gemv_q4, gemv_q8};
-use super::neon_integer::{HALF_BLOCK, add_scaled, spread_q4, spread_q8};
-use crate::format::block::{BLOCK, GROUP};
+use super::neon_integer::{HALF_BLOCK, MATRICES, add_scaled, load, pointers, spread_q4, spread_q8, times};
+use crate::format::block::{BLOCK, CHUNK, GROUP};
 use core::arch::aarch64::*;
 use core::arch::asm;
 
@@ -49,17 +51,19 @@ const COLUMNS: usize = 2 * PAIRS;
 
 const TILE: RegisterTile<COLUMNS> = RegisterTile {
     depth: PANEL_K,
-    spread_q8: spread_q8::<true>,
-    spread_q4: spread_q4::<true>,
+    spread_q8: spread_q8::<MATRICES>,
+    spread_q4: spread_q4::<MATRICES>,
     multiply_q8,
     multiply_q4,
 };
 
 /// `sum + w . x`: see the top of the file. (The intrinsic is not stable.)
-#[inline]
-#[target_feature(enable = "neon,i8mm")]
-fn multiply(mut sum: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t {
-    // SAFETY: one instruction on registers, which this function's features include.
+///
+/// # Safety
+/// This and what is built of it has to be inlined into functions that have this file's features.
+#[inline(always)]
+unsafe fn multiply(mut sum: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t {
+    // SAFETY: one instruction on registers, which the caller's features include.
     unsafe {
         asm!(
             "smmla {sum:v}.4s, {w:v}.16b, {x:v}.16b",
@@ -73,41 +77,100 @@ fn multiply(mut sum: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t {
 /// Sums of 4 pairs of weight rows and [`PAIRS`] pairs of rows of activations.
 type Sums = [[int32x4_t; 4]; PAIRS];
 
-/// Adds the products of a block and 8 rows.
+/// Adds the products of a block and 8 rows. Written out, because LLVM keeps loops of this length.
 ///
 /// # Safety
-/// `w` points to [`HALF_BLOCK`] bytes, `x` to a block of each row of activations.
-#[inline]
-#[target_feature(enable = "neon,i8mm")]
-unsafe fn add_block(sum: &mut Sums, w: *const i8, x: [*const i8; COLUMNS]) {
-    for part in 0..2 {
-        // 16 activations of two rows become twice 8 of both.
-        let mut x_pairs = [[vdupq_n_s8(0); 2]; PAIRS];
-        for (pairs, x) in x_pairs.iter_mut().zip(x.as_chunks::<2>().0) {
-            // SAFETY: this function's contract.
-            let [a, b] = x.map(|x| vreinterpretq_s64_s8(unsafe { vld1q_s8(x.add(part * 16)) }));
-            *pairs = [vreinterpretq_s8_s64(vzip1q_s64(a, b)), vreinterpretq_s8_s64(vzip2q_s64(a, b))];
+/// As for [`multiply`]; `w` points to [`HALF_BLOCK`] bytes, `x` to a block of each row of activations.
+#[inline(always)]
+unsafe fn add_block(mut sum: Sums, w: *const i8, x: [*const i8; COLUMNS]) -> Sums {
+    // SAFETY: this function's contract.
+    unsafe {
+        let [first, second] = pairs_of(load(x, 0));
+        sum = add_runs(sum, w, first);
+        sum = add_runs(sum, w.add(2 * CHUNK), second);
+        let [first, second] = pairs_of(load(x, 16));
+        sum = add_runs(sum, w.add(4 * CHUNK), first);
+        add_runs(sum, w.add(6 * CHUNK), second)
+    }
+}
+
+/// 16 activations of a row and 16 of the next become 8 of both, twice.
+#[inline(always)]
+unsafe fn pairs_of(x: [int8x16_t; COLUMNS]) -> [[int8x16_t; PAIRS]; 2] {
+    // SAFETY: as for `multiply`.
+    unsafe {
+        let mut pairs = [[vdupq_n_s8(0); PAIRS]; 2];
+        for i in 0..PAIRS {
+            let (a, b) = (vreinterpretq_s64_s8(x[2 * i]), vreinterpretq_s64_s8(x[2 * i + 1]));
+            pairs[0][i] = vreinterpretq_s8_s64(vzip1q_s64(a, b));
+            pairs[1][i] = vreinterpretq_s8_s64(vzip2q_s64(a, b));
         }
-        for run in 0..2 {
-            for row in 0..4 {
-                // SAFETY: this function's contract.
-                let w = unsafe { vld1q_s8(w.add(part * HALF_BLOCK / 2 + run * 64 + row * 16)) };
-                for (sum, x) in sum.iter_mut().zip(x_pairs) {
-                    sum[row] = multiply(sum[row], w, x[run]);
-                }
+        pairs
+    }
+}
+
+/// Adds the products of two runs and 8 rows.
+///
+/// # Safety
+/// As for [`multiply`]; `w` points to 64 bytes.
+#[inline(always)]
+unsafe fn add_runs(mut sum: Sums, w: *const i8, x: [int8x16_t; PAIRS]) -> Sums {
+    // SAFETY: this function's contract.
+    unsafe {
+        for row in 0..4 {
+            let w = vld1q_s8(w.add(row * 16));
+            for i in 0..PAIRS {
+                sum[i][row] = multiply(sum[i][row], w, x[i]);
             }
         }
+        sum
     }
 }
 
 /// Sums of 8 rows: for the first of a pair of rows of activations, and for the second.
-#[inline]
-#[target_feature(enable = "neon,i8mm")]
-fn columns_of(sum: [int32x4_t; 4]) -> [[int32x4_t; 2]; 2] {
-    [
-        [vuzp1q_s32(sum[0], sum[1]), vuzp1q_s32(sum[2], sum[3])],
-        [vuzp2q_s32(sum[0], sum[1]), vuzp2q_s32(sum[2], sum[3])],
-    ]
+#[inline(always)]
+unsafe fn columns_of(sum: [int32x4_t; 4]) -> [[int32x4_t; 2]; 2] {
+    // SAFETY: as for `multiply`.
+    unsafe {
+        [
+            [vuzp1q_s32(sum[0], sum[1]), vuzp1q_s32(sum[2], sum[3])],
+            [vuzp2q_s32(sum[0], sum[1]), vuzp2q_s32(sum[2], sum[3])],
+        ]
+    }
+}
+
+/// 8 rows of a panel, and the rows of activations that they meet.
+#[derive(Clone, Copy)]
+struct Place {
+    w: *const i8,
+    steps: *const i16,
+    x: [*const i8; COLUMNS],
+}
+
+/// Adds the products of block `b` from a place on and 8 rows to the first sums, and these times the steps to the second.
+///
+/// # Safety
+/// As for [`multiply`]; there is such a block.
+#[inline(always)]
+unsafe fn add_scaled_block((sum, mut whole): (Sums, Sums), place: Place, b: usize) -> (Sums, Sums) {
+    // SAFETY: this function's contract.
+    unsafe {
+        let mut x = place.x;
+        for t in 0..COLUMNS {
+            x[t] = x[t].add(b * BLOCK);
+        }
+        let sum = add_block(sum, place.w.add(b * HALF_BLOCK), x);
+        for i in 0..2 {
+            let steps = vld1q_s16(place.steps.add(b * 2 * GROUP + i * GROUP));
+            let steps = [vmovl_s16(vget_low_s16(steps)), vmovl_high_s16(steps)];
+            for p in 0..PAIRS {
+                for j in 0..2 {
+                    whole[p][2 * i + j] = vmlaq_s32(whole[p][2 * i + j], sum[p][2 * i + j], steps[j]);
+                }
+            }
+        }
+        (sum, whole)
+    }
 }
 
 #[target_feature(enable = "neon,dotprod,i8mm")]
@@ -121,30 +184,33 @@ fn multiply_q4(
     check_lengths(blocks, values, &x);
     for half in 0..2 {
         for first in (0..blocks).step_by(SPAN) {
-            let mut sum: Sums = [[vdupq_n_s32(0); 4]; PAIRS];
-            let mut whole = sum;
-            for b in first..blocks.min(first + SPAN) {
-                let at = half * blocks + b;
-                // SAFETY: `b` is below `blocks`, for which all lengths were checked: both halves of the panel have
-                // that many blocks, and 16 steps of 16 bits a block.
-                unsafe {
-                    let q = x.map(|x| x.0.as_ptr().add(b * BLOCK));
-                    add_block(&mut sum, values.as_ptr().add(at * HALF_BLOCK).cast(), q);
-                    let steps = steps.as_ptr().add(at * GROUP).cast::<i16>();
-                    let steps = [vld1q_s16(steps), vld1q_s16(steps.add(8))];
-                    for (i, steps) in steps.into_iter().enumerate() {
-                        let steps = [vmovl_s16(vget_low_s16(steps)), vmovl_high_s16(steps)];
-                        for (whole, sum) in whole.iter_mut().zip(sum) {
-                            whole[2 * i] = vmlaq_s32(whole[2 * i], sum[2 * i], steps[0]);
-                            whole[2 * i + 1] = vmlaq_s32(whole[2 * i + 1], sum[2 * i + 1], steps[1]);
-                        }
+            // SAFETY: both halves of the panel and the rows of activations have `blocks` blocks, which was checked, and
+            // 16 steps of 16 bits a block.
+            unsafe {
+                let at = half * blocks + first;
+                let place = Place {
+                    w: values.as_ptr().add(at * HALF_BLOCK).cast(),
+                    steps: steps.as_ptr().add(at * GROUP).cast(),
+                    x: pointers(&x, first),
+                };
+                let mut both = ([[vdupq_n_s32(0); 4]; PAIRS], [[vdupq_n_s32(0); 4]; PAIRS]);
+                if first + SPAN <= blocks {
+                    both = add_scaled_block(both, place, 0);
+                    both = add_scaled_block(both, place, 1);
+                    both = add_scaled_block(both, place, 2);
+                    both = add_scaled_block(both, place, 3);
+                } else {
+                    for b in 0..blocks - first {
+                        both = add_scaled_block(both, place, b);
                     }
                 }
-            }
-            for (i, whole) in whole.into_iter().enumerate() {
-                for (j, whole) in columns_of(whole).into_iter().enumerate() {
-                    let t = 2 * i + j;
-                    add_scaled(&mut sums[t], half, whole, [vdupq_n_f32(x[t].1[first]); 2]);
+                for i in 0..PAIRS {
+                    let columns = columns_of(both.1[i]);
+                    for j in 0..2 {
+                        let t = 2 * i + j;
+                        let scale = vdupq_n_f32(*x[t].1.as_ptr().add(first));
+                        add_scaled(&mut sums[t], half, columns[j], [scale; 2]);
+                    }
                 }
             }
         }
@@ -163,17 +229,17 @@ fn multiply_q8(
     for half in 0..2 {
         for b in 0..blocks {
             let at = half * blocks + b;
-            let mut sum: Sums = [[vdupq_n_s32(0); 4]; PAIRS];
             // SAFETY: as in `multiply_q4`; 8 scales a block and half.
             unsafe {
-                let q = x.map(|x| x.0.as_ptr().add(b * BLOCK));
-                add_block(&mut sum, values.as_ptr().add(at * HALF_BLOCK).cast(), q);
-                let scales = [0, 4].map(|i| vld1q_f32(scales.as_ptr().add(at * GROUP + i)));
-                for (i, sum) in sum.into_iter().enumerate() {
-                    for (j, sum) in columns_of(sum).into_iter().enumerate() {
+                let w = values.as_ptr().add(at * HALF_BLOCK).cast();
+                let sum = add_block([[vdupq_n_s32(0); 4]; PAIRS], w, pointers(&x, b));
+                let scales = scales.as_ptr().add(at * GROUP);
+                let scales = [vld1q_f32(scales), vld1q_f32(scales.add(4))];
+                for i in 0..PAIRS {
+                    let columns = columns_of(sum[i]);
+                    for j in 0..2 {
                         let t = 2 * i + j;
-                        let x_scale = *x[t].1.as_ptr().add(b);
-                        add_scaled(&mut sums[t], half, sum, scales.map(|scale| vmulq_n_f32(scale, x_scale)));
+                        add_scaled(&mut sums[t], half, columns[j], times(scales, *x[t].1.as_ptr().add(b)));
                     }
                 }
             }

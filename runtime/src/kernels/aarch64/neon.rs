@@ -165,12 +165,15 @@ fn quantize(x: &[f32], span: usize, q: &mut [i8], scale: &mut [f32], offset: &mu
     for first in (0..whole).step_by(span) {
         let xs = &x[first * BLOCK..][..span * BLOCK];
         let qs = &mut q[first * BLOCK..][..span * BLOCK];
-        let mut largest = vdupq_n_f32(0.0);
-        for xs in xs.as_chunks::<4>().0 {
-            // SAFETY: the chunk holds 4 floats.
-            largest = vmaxq_f32(largest, vabsq_f32(unsafe { vld1q_f32(xs.as_ptr()) }));
+        let mut largest = [vdupq_n_f32(0.0); 4];
+        for xs in xs.as_chunks::<16>().0 {
+            for v in 0..4 {
+                // SAFETY: four floats of the chunk's 16.
+                largest[v] = vmaxq_f32(largest[v], vabsq_f32(unsafe { vld1q_f32(xs[4 * v..].as_ptr()) }));
+            }
         }
-        let amax = vmaxvq_f32(largest);
+        let [a, b, c, d] = largest;
+        let amax = vmaxvq_f32(vmaxq_f32(vmaxq_f32(a, b), vmaxq_f32(c, d)));
         let inverse = if amax > 0.0 { 127.0 / amax } else { 0.0 };
         scale[first..first + span].fill(amax / 127.0);
         let blocks = xs.as_chunks::<BLOCK>().0.iter().zip(qs.as_chunks_mut::<BLOCK>().0);

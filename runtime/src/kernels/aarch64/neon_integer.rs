@@ -9,6 +9,8 @@
 //! adds up to every block's own products times its own step. [`spread_steps`] takes those differences.
 //!
 //! Of bytes, two products fit (-128 * -127 * 2 < 2^15) before `sadalp` widens them.
+// Loops over `0..N`, because LLVM unrolls them into registers; of zipped iterators it makes memory.
+#![allow(clippy::needless_range_loop)]
 
 use super::super::panel::{self, Columns, PANEL_ROWS, RegisterTile, SPAN, check_lengths};
 use super::super::{Output, Panel, QuantizedRows, WeightRows};
@@ -49,8 +51,8 @@ const COLUMNS: usize = 3;
 
 const TILE: RegisterTile<COLUMNS> = RegisterTile {
     depth: DEPTH,
-    spread_q8: spread_q8::<false>,
-    spread_q4: spread_q4::<false>,
+    spread_q8: spread_q8::<LANES>,
+    spread_q4: spread_q4::<LANES>,
     multiply_q8,
     multiply_q4,
 };
@@ -63,10 +65,17 @@ pub(super) const HALF_BLOCK: usize = GROUP * BLOCK;
 /// Vectors of half of that: four runs.
 const VECTORS: usize = HALF_BLOCK / 2 / 16;
 
-/// Nibbles become bytes of -8 to 7, steps the differences that cumulative sums are multiplied by. `PAIRED` is for
-/// `smmla`: see [`store`].
+/// How a panel is ordered, by the instruction that it is for. `smlal`: runs as they lie in the file; steps of 16 bits,
+/// each twice, because a row has two lanes.
+const LANES: u8 = 0;
+/// `sdot`: runs as they lie; steps of 32 bits, a lane each.
+pub(super) const DOTS: u8 = 1;
+/// `smmla`: two runs side by side of rows 0 and 1, then of rows 2 and 3, and so on; steps as for [`LANES`].
+pub(super) const MATRICES: u8 = 2;
+
+/// Nibbles become bytes of -8 to 7, steps the differences that cumulative sums are multiplied by.
 #[target_feature(enable = "neon")]
-pub(super) fn spread_q4<const PAIRED: bool>(
+pub(super) fn spread_q4<const LAYOUT: u8>(
     group: &[u8],
     tiles: Range<usize>,
     half: usize,
@@ -87,15 +96,15 @@ pub(super) fn spread_q4<const PAIRED: bool>(
             (*low_run, *high_run) = (vsubq_s8(low, vdupq_n_s8(8)), vsubq_s8(high, vdupq_n_s8(8)));
         }
         let (first, second) = values.split_at_mut(HALF_BLOCK / 2);
-        store::<PAIRED>(low_runs, first);
-        store::<PAIRED>(high_runs, second);
+        store::<LAYOUT>(low_runs, first);
+        store::<LAYOUT>(high_runs, second);
     }
-    spread_steps(&group, tiles, steps);
+    spread_steps::<LAYOUT>(&group, tiles, steps);
 }
 
 /// Bytes as they are, and their scales.
 #[target_feature(enable = "neon")]
-pub(super) fn spread_q8<const PAIRED: bool>(
+pub(super) fn spread_q8<const LAYOUT: u8>(
     group: &[u8],
     tiles: Range<usize>,
     half: usize,
@@ -114,7 +123,7 @@ pub(super) fn spread_q8<const PAIRED: bool>(
                 // SAFETY: the chunk holds 16 bytes.
                 *run = unsafe { vld1q_s8(chunk.as_ptr().cast()) };
             }
-            store::<PAIRED>(runs, values);
+            store::<LAYOUT>(runs, values);
         }
         let [first, second] = tile_scales(tile);
         // SAFETY: a block has 8 scales.
@@ -137,13 +146,12 @@ fn halves<'a>(
     (values, &mut scales[half * blocks * GROUP..][..blocks * GROUP])
 }
 
-/// Writes four runs of 8 rows, each of which `runs` holds in two vectors of 4 rows. `PAIRED`: as two runs twice as long,
-/// the vectors of two rows each.
+/// Writes four runs of 8 rows, each of which `runs` holds in two vectors of 4 rows.
 #[inline]
 #[target_feature(enable = "neon")]
-fn store<const PAIRED: bool>(runs: [int8x16_t; VECTORS], out: &mut [u8]) {
+fn store<const LAYOUT: u8>(runs: [int8x16_t; VECTORS], out: &mut [u8]) {
     let mut runs = runs.map(|run| vreinterpretq_u32_s8(run));
-    if PAIRED {
+    if LAYOUT == MATRICES {
         // Of each pair of runs, four rows and the other four.
         for i in [0, 4] {
             let [a, b, c, d] = [runs[i], runs[i + 1], runs[i + 2], runs[i + 3]];
@@ -157,19 +165,26 @@ fn store<const PAIRED: bool>(runs: [int8x16_t; VECTORS], out: &mut [u8]) {
     }
 }
 
-/// The steps of a half of the panel, each less its successor within the span: twice side by side, as 16 bits.
+/// The steps of a half of the panel, each less its successor within the span.
+#[inline]
 #[target_feature(enable = "neon")]
-fn spread_steps(group: &Q4Group<'_>, tiles: Range<usize>, out: &mut [f32]) {
-    let widened = |b: usize| widened_steps(group.tiles(b..b + 1).next().expect("a tile of the group").0);
+fn spread_steps<const LAYOUT: u8>(group: &Q4Group<'_>, tiles: Range<usize>, out: &mut [f32]) {
+    let (steps, _) = group.parts();
     for (b, out) in tiles.clone().zip(out.as_chunks_mut::<GROUP>().0) {
-        let mut step = widened(b);
+        let mut step = widened_steps(&steps[b]);
         if !(b + 1).is_multiple_of(SPAN) && b + 1 < tiles.end {
-            step = vsubq_s16(step, widened(b + 1));
+            step = vsubq_s16(step, widened_steps(&steps[b + 1]));
         }
-        // SAFETY: 8 floats have the bytes of 16 numbers of 16 bits.
+        let [first, second] = match LAYOUT {
+            DOTS => [vmovl_s16(vget_low_s16(step)), vmovl_high_s16(step)],
+            _ => {
+                [vreinterpretq_s32_s16(vzip1q_s16(step, step)), vreinterpretq_s32_s16(vzip2q_s16(step, step))]
+            }
+        };
+        // SAFETY: 8 floats have the bytes of both.
         unsafe {
-            vst1q_s16(out.as_mut_ptr().cast(), vzip1q_s16(step, step));
-            vst1q_s16(out[4..].as_mut_ptr().cast(), vzip2q_s16(step, step));
+            vst1q_s32(out.as_mut_ptr().cast(), first);
+            vst1q_s32(out[4..].as_mut_ptr().cast(), second);
         }
     }
 }
@@ -219,32 +234,109 @@ pub(super) fn add_scaled(
     }
 }
 
-/// A run of activations (number `LANE` of 4), four times over.
-#[inline]
-#[target_feature(enable = "neon")]
-fn run_of<const LANE: i32>(x: int8x16_t) -> int8x16_t {
-    vreinterpretq_s8_s32(vdupq_laneq_s32::<LANE>(vreinterpretq_s32_s8(x)))
+/// A run of activations (number `RUN` of 4), four times over.
+#[inline(always)]
+fn run_of<const RUN: i32>(x: int8x16_t) -> int8x16_t {
+    // SAFETY: NEON is there.
+    unsafe { vreinterpretq_s8_s32(vdupq_laneq_s32::<RUN>(vreinterpretq_s32_s8(x))) }
 }
 
-/// Adds the products of a run and 8 rows.
+/// Adds the products of run `RUN` and 8 rows.
 ///
 /// # Safety
 /// `w` points to 32 bytes.
-#[inline]
-#[target_feature(enable = "neon")]
-unsafe fn add_run<const LANE: i32>(
-    sum: &mut [[int16x8_t; 4]; COLUMNS],
-    w: *const i8,
-    x: [int8x16_t; COLUMNS],
-) {
+#[inline(always)]
+unsafe fn add_run<const RUN: i32>(mut sum: NarrowSums, w: *const i8, x: [int8x16_t; COLUMNS]) -> NarrowSums {
     // SAFETY: this function's contract.
-    let w = unsafe { [vld1q_s8(w), vld1q_s8(w.add(16))] };
-    for (sum, x) in sum.iter_mut().zip(x) {
-        let x = run_of::<LANE>(x);
-        for (i, w) in w.into_iter().enumerate() {
-            sum[2 * i] = vmlal_s8(sum[2 * i], vget_low_s8(w), vget_low_s8(x));
-            sum[2 * i + 1] = vmlal_high_s8(sum[2 * i + 1], w, x);
+    unsafe {
+        let w = [vld1q_s8(w), vld1q_s8(w.add(16))];
+        for t in 0..COLUMNS {
+            let x = run_of::<RUN>(x[t]);
+            for v in 0..2 {
+                sum[t][2 * v] = vmlal_s8(sum[t][2 * v], vget_low_s8(w[v]), vget_low_s8(x));
+                sum[t][2 * v + 1] = vmlal_high_s8(sum[t][2 * v + 1], w[v], x);
+            }
         }
+        sum
+    }
+}
+
+/// Where block `b` of each row of activations lies.
+///
+/// # Safety
+/// There are as many blocks.
+#[inline(always)]
+pub(super) unsafe fn pointers<const N: usize>(x: &Columns<'_, N>, b: usize) -> [*const i8; N] {
+    let mut pointers = [core::ptr::null(); N];
+    for t in 0..N {
+        // SAFETY: this function's contract.
+        pointers[t] = unsafe { x[t].0.as_ptr().add(b * BLOCK) };
+    }
+    pointers
+}
+
+/// Sixteen activations of each row, from `at` on.
+///
+/// # Safety
+/// There are as many.
+#[inline(always)]
+pub(super) unsafe fn load<const N: usize>(x: [*const i8; N], at: usize) -> [int8x16_t; N] {
+    // SAFETY: this function's contract.
+    unsafe {
+        let mut runs = [vdupq_n_s8(0); N];
+        for t in 0..N {
+            runs[t] = vld1q_s8(x[t].add(at));
+        }
+        runs
+    }
+}
+
+/// 8 rows of a panel, and the rows of activations that they meet.
+#[derive(Clone, Copy)]
+struct Place {
+    w: *const i8,
+    steps: *const i16,
+    x: [*const i8; COLUMNS],
+}
+
+/// Sums of 16 bits: four lanes a row.
+type NarrowSums = [[int16x8_t; 4]; COLUMNS];
+
+/// Adds the products of block `b` from a place on and 8 rows to the first sums, and these times the steps to the second.
+/// Written out, because LLVM keeps loops of this length.
+///
+/// # Safety
+/// There is such a block.
+#[inline(always)]
+unsafe fn add_scaled_block(
+    (mut sum, mut whole): (NarrowSums, Sums<COLUMNS>),
+    place: Place,
+    b: usize,
+) -> (NarrowSums, Sums<COLUMNS>) {
+    // SAFETY: this function's contract.
+    unsafe {
+        let w = place.w.add(b * HALF_BLOCK);
+        let x = load(place.x, b * BLOCK);
+        sum = add_run::<0>(sum, w, x);
+        sum = add_run::<1>(sum, w.add(CHUNK), x);
+        sum = add_run::<2>(sum, w.add(2 * CHUNK), x);
+        sum = add_run::<3>(sum, w.add(3 * CHUNK), x);
+        let x = load(place.x, b * BLOCK + 16);
+        sum = add_run::<0>(sum, w.add(4 * CHUNK), x);
+        sum = add_run::<1>(sum, w.add(5 * CHUNK), x);
+        sum = add_run::<2>(sum, w.add(6 * CHUNK), x);
+        sum = add_run::<3>(sum, w.add(7 * CHUNK), x);
+        for i in 0..2 {
+            let steps = vld1q_s16(place.steps.add(b * 2 * GROUP + i * GROUP));
+            let steps = [vmovl_s16(vget_low_s16(steps)), vmovl_high_s16(steps)];
+            for t in 0..COLUMNS {
+                for j in 0..2 {
+                    let sum = vpaddlq_s16(sum[t][2 * i + j]);
+                    whole[t][2 * i + j] = vmlaq_s32(whole[t][2 * i + j], sum, steps[j]);
+                }
+            }
+        }
+        (sum, whole)
     }
 }
 
@@ -259,36 +351,30 @@ fn multiply_q4(
     check_lengths(blocks, values, &x);
     for half in 0..2 {
         for first in (0..blocks).step_by(SPAN) {
-            let mut sum = [[vdupq_n_s16(0); 4]; COLUMNS];
-            let mut whole: Sums<COLUMNS> = [[vdupq_n_s32(0); 4]; COLUMNS];
-            for b in first..blocks.min(first + SPAN) {
-                let at = half * blocks + b;
-                // SAFETY: `b` is below `blocks`, for which all lengths were checked: both halves of the panel have
-                // that many blocks, and 16 steps of 16 bits a block.
-                unsafe {
-                    for part in 0..2 {
-                        let w = values.as_ptr().add((2 * at + part) * HALF_BLOCK / 2).cast::<i8>();
-                        let x = x.map(|x| vld1q_s8(x.0.as_ptr().add(b * BLOCK + part * 16)));
-                        add_run::<0>(&mut sum, w, x);
-                        add_run::<1>(&mut sum, w.add(CHUNK), x);
-                        add_run::<2>(&mut sum, w.add(2 * CHUNK), x);
-                        add_run::<3>(&mut sum, w.add(3 * CHUNK), x);
-                    }
-                    let steps = steps.as_ptr().add(at * GROUP).cast::<i16>();
-                    let steps = [vld1q_s16(steps), vld1q_s16(steps.add(8))];
-                    for (whole, sum) in whole.iter_mut().zip(sum) {
-                        for (i, steps) in steps.into_iter().enumerate() {
-                            let steps = [vmovl_s16(vget_low_s16(steps)), vmovl_high_s16(steps)];
-                            for (j, step) in steps.into_iter().enumerate() {
-                                whole[2 * i + j] =
-                                    vmlaq_s32(whole[2 * i + j], vpaddlq_s16(sum[2 * i + j]), step);
-                            }
-                        }
+            // SAFETY: both halves of the panel and the rows of activations have `blocks` blocks, which was checked, and
+            // 16 steps of 16 bits a block.
+            unsafe {
+                let at = half * blocks + first;
+                let place = Place {
+                    w: values.as_ptr().add(at * HALF_BLOCK).cast(),
+                    steps: steps.as_ptr().add(at * GROUP).cast(),
+                    x: pointers(&x, first),
+                };
+                let mut both = ([[vdupq_n_s16(0); 4]; COLUMNS], [[vdupq_n_s32(0); 4]; COLUMNS]);
+                if first + SPAN <= blocks {
+                    both = add_scaled_block(both, place, 0);
+                    both = add_scaled_block(both, place, 1);
+                    both = add_scaled_block(both, place, 2);
+                    both = add_scaled_block(both, place, 3);
+                } else {
+                    for b in 0..blocks - first {
+                        both = add_scaled_block(both, place, b);
                     }
                 }
-            }
-            for ((sums, whole), x) in sums.iter_mut().zip(whole).zip(&x) {
-                add_scaled(sums, half, rows_of(whole), [vdupq_n_f32(x.1[first]); 2]);
+                for t in 0..COLUMNS {
+                    let scale = vdupq_n_f32(*x[t].1.as_ptr().add(first));
+                    add_scaled(&mut sums[t], half, rows_of(both.1[t]), [scale; 2]);
+                }
             }
         }
     }
@@ -306,22 +392,34 @@ fn multiply_q8(
     for half in 0..2 {
         for b in 0..blocks {
             let at = half * blocks + b;
-            let mut whole: Sums<COLUMNS> = [[vdupq_n_s32(0); 4]; COLUMNS];
             // SAFETY: as in `multiply_q4`; 8 scales a block and half.
             unsafe {
-                for part in 0..2 {
-                    let w = values.as_ptr().add((2 * at + part) * HALF_BLOCK / 2).cast::<i8>();
-                    let x = x.map(|x| vld1q_s8(x.0.as_ptr().add(b * BLOCK + part * 16)));
-                    add_two_runs::<0, 1, _>(&mut whole, w, x);
-                    add_two_runs::<2, 3, _>(&mut whole, w.add(2 * CHUNK), x);
-                }
-                let scales = [0, 4].map(|i| vld1q_f32(scales.as_ptr().add(at * GROUP + i)));
-                for ((sums, whole), x) in sums.iter_mut().zip(whole).zip(&x) {
-                    let x_scale = *x.1.as_ptr().add(b);
-                    add_scaled(sums, half, rows_of(whole), scales.map(|scale| vmulq_n_f32(scale, x_scale)));
+                let w = values.as_ptr().add(at * HALF_BLOCK).cast();
+                let sum = add_bytes([[vdupq_n_s32(0); 4]; COLUMNS], w, pointers(&x, b));
+                let scales = scales.as_ptr().add(at * GROUP);
+                let scales = [vld1q_f32(scales), vld1q_f32(scales.add(4))];
+                for t in 0..COLUMNS {
+                    add_scaled(&mut sums[t], half, rows_of(sum[t]), times(scales, *x[t].1.as_ptr().add(b)));
                 }
             }
         }
+    }
+}
+
+/// Adds the products of a block and 8 rows of bytes.
+///
+/// # Safety
+/// `w` points to [`HALF_BLOCK`] bytes, `x` to a block of each row of activations.
+#[inline(always)]
+unsafe fn add_bytes<const N: usize>(mut sum: Sums<N>, w: *const i8, x: [*const i8; N]) -> Sums<N> {
+    // SAFETY: this function's contract.
+    unsafe {
+        let run = load(x, 0);
+        sum = add_two_runs::<0, 1, N>(sum, w, run);
+        sum = add_two_runs::<2, 3, N>(sum, w.add(2 * CHUNK), run);
+        let run = load(x, 16);
+        sum = add_two_runs::<0, 1, N>(sum, w.add(4 * CHUNK), run);
+        add_two_runs::<2, 3, N>(sum, w.add(6 * CHUNK), run)
     }
 }
 
@@ -329,24 +427,34 @@ fn multiply_q8(
 ///
 /// # Safety
 /// `w` points to 64 bytes.
-#[inline]
-#[target_feature(enable = "neon")]
+#[inline(always)]
 unsafe fn add_two_runs<const A: i32, const B: i32, const N: usize>(
-    sum: &mut Sums<N>,
+    mut sum: Sums<N>,
     w: *const i8,
     x: [int8x16_t; N],
-) {
+) -> Sums<N> {
     // SAFETY: this function's contract.
-    let w = unsafe { [0, 16, 32, 48].map(|at| vld1q_s8(w.add(at))) };
-    for (sum, x) in sum.iter_mut().zip(x) {
-        let (a, b) = (run_of::<A>(x), run_of::<B>(x));
-        for i in 0..2 {
-            let low = vmull_s8(vget_low_s8(w[i]), vget_low_s8(a));
-            let high = vmull_high_s8(w[i], a);
-            sum[2 * i] = vpadalq_s16(sum[2 * i], vmlal_s8(low, vget_low_s8(w[2 + i]), vget_low_s8(b)));
-            sum[2 * i + 1] = vpadalq_s16(sum[2 * i + 1], vmlal_high_s8(high, w[2 + i], b));
+    unsafe {
+        let w = [vld1q_s8(w), vld1q_s8(w.add(16)), vld1q_s8(w.add(32)), vld1q_s8(w.add(48))];
+        for t in 0..N {
+            let (a, b) = (run_of::<A>(x[t]), run_of::<B>(x[t]));
+            for v in 0..2 {
+                let low = vmull_s8(vget_low_s8(w[v]), vget_low_s8(a));
+                let low = vmlal_s8(low, vget_low_s8(w[2 + v]), vget_low_s8(b));
+                let high = vmlal_high_s8(vmull_high_s8(w[v], a), w[2 + v], b);
+                sum[t][2 * v] = vpadalq_s16(sum[t][2 * v], low);
+                sum[t][2 * v + 1] = vpadalq_s16(sum[t][2 * v + 1], high);
+            }
         }
+        sum
     }
+}
+
+/// Both vectors times a number.
+#[inline(always)]
+pub(super) unsafe fn times(x: [float32x4_t; 2], y: f32) -> [float32x4_t; 2] {
+    // SAFETY: NEON is there.
+    unsafe { [vmulq_n_f32(x[0], y), vmulq_n_f32(x[1], y)] }
 }
 
 /// One row of activations: each tile is read once and used from registers. Nibbles stay 0 to 15, 8 too much, and the sums
@@ -357,54 +465,64 @@ fn gemv_q4(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut Output<'_>) {
     assert!(q.len() == scale.len() * BLOCK && offset.len() == scale.len());
     for g in 0..w.groups() {
         let group = Q4Group::new(w.group(g));
+        let (steps, nibbles) = group.parts();
+        assert_eq!(steps.len(), scale.len());
         let mut total = [vdupq_n_f32(0.0); 2];
-        let mut whole = [vdupq_n_s32(0); 4];
-        for (b, (steps, nibbles)) in group.tiles(0..scale.len()).enumerate() {
-            // SAFETY: a tile holds 4 chunks of 32 bytes; `b` is below the number of blocks, for which the lengths were
-            // checked above.
-            unsafe {
-                let x = [0, 16].map(|at| vld1q_s8(q.as_ptr().add(b * BLOCK + at)));
-                // In the first two of the four lanes of each row.
-                let start = vreinterpretq_s16_u64(vdupq_n_u64(u64::from(*offset.as_ptr().add(b) as u32)));
-                let mut sum = [start; 4];
-                add_nibbles::<0>(&mut sum, nibbles.as_ptr(), x);
-                add_nibbles::<1>(&mut sum, nibbles.as_ptr().add(CHUNK), x);
-                add_nibbles::<2>(&mut sum, nibbles.as_ptr().add(2 * CHUNK), x);
-                add_nibbles::<3>(&mut sum, nibbles.as_ptr().add(3 * CHUNK), x);
-                let steps = widened_steps(steps);
-                for (i, pairs) in [vzip1q_s16(steps, steps), vzip2q_s16(steps, steps)].into_iter().enumerate()
-                {
-                    for (j, step) in
-                        [vmovl_s16(vget_low_s16(pairs)), vmovl_high_s16(pairs)].into_iter().enumerate()
-                    {
-                        whole[2 * i + j] = vmlaq_s32(whole[2 * i + j], vpaddlq_s16(sum[2 * i + j]), step);
+        for first in (0..scale.len()).step_by(SPAN) {
+            let tiles = first..scale.len().min(first + SPAN);
+            let mut whole = [vdupq_n_s32(0); 4];
+            let tiles = steps[tiles.clone()].iter().zip(&nibbles[tiles.clone()]).zip(tiles);
+            for ((steps, nibbles), b) in tiles {
+                // SAFETY: `b` is below the number of blocks, for which the lengths were checked above; a tile holds 4
+                // chunks of 32 bytes.
+                unsafe {
+                    let x = q.as_ptr().add(b * BLOCK);
+                    let x = [vld1q_s8(x), vld1q_s8(x.add(16))];
+                    // In the first two of the four lanes of each row.
+                    let start = u64::from(*offset.as_ptr().add(b) as u32);
+                    let mut sum = [vreinterpretq_s16_u64(vdupq_n_u64(start)); 4];
+                    sum = add_nibbles::<0>(sum, nibbles.as_ptr(), x);
+                    sum = add_nibbles::<1>(sum, nibbles.as_ptr().add(CHUNK), x);
+                    sum = add_nibbles::<2>(sum, nibbles.as_ptr().add(2 * CHUNK), x);
+                    sum = add_nibbles::<3>(sum, nibbles.as_ptr().add(3 * CHUNK), x);
+                    let steps = widened_steps(steps);
+                    let pairs = [vzip1q_s16(steps, steps), vzip2q_s16(steps, steps)];
+                    for i in 0..2 {
+                        let steps = [vmovl_s16(vget_low_s16(pairs[i])), vmovl_high_s16(pairs[i])];
+                        for j in 0..2 {
+                            whole[2 * i + j] =
+                                vmlaq_s32(whole[2 * i + j], vpaddlq_s16(sum[2 * i + j]), steps[j]);
+                        }
                     }
                 }
-                if (b + 1).is_multiple_of(SPAN) || b + 1 == scale.len() {
-                    total = plus_scaled(total, rows_of(whole), [vdupq_n_f32(*scale.as_ptr().add(b)); 2]);
-                    whole = [vdupq_n_s32(0); 4];
-                }
             }
+            total = plus_scaled(total, rows_of(whole), [vdupq_n_f32(scale[first]); 2]);
         }
         put_scaled(out, g, total, &group);
     }
 }
 
-/// Adds the products of chunk `LANE` and two runs: its low nibbles belong to the first 16 activations.
+/// Adds the products of chunk `RUN` and two runs: its low nibbles belong to the first 16 activations.
 ///
 /// # Safety
 /// `chunk` points to 32 bytes.
-#[inline]
-#[target_feature(enable = "neon")]
-unsafe fn add_nibbles<const LANE: i32>(sum: &mut [int16x8_t; 4], chunk: *const u8, x: [int8x16_t; 2]) {
-    let (first, second) = (run_of::<LANE>(x[0]), run_of::<LANE>(x[1]));
-    for i in 0..2 {
-        // SAFETY: this function's contract.
-        let (low, high) = nibbles_of(unsafe { vld1q_u8(chunk.add(16 * i)) });
-        sum[2 * i] = vmlal_s8(sum[2 * i], vget_low_s8(low), vget_low_s8(first));
-        sum[2 * i + 1] = vmlal_high_s8(sum[2 * i + 1], low, first);
-        sum[2 * i] = vmlal_s8(sum[2 * i], vget_low_s8(high), vget_low_s8(second));
-        sum[2 * i + 1] = vmlal_high_s8(sum[2 * i + 1], high, second);
+#[inline(always)]
+unsafe fn add_nibbles<const RUN: i32>(
+    mut sum: [int16x8_t; 4],
+    chunk: *const u8,
+    x: [int8x16_t; 2],
+) -> [int16x8_t; 4] {
+    // SAFETY: this function's contract.
+    unsafe {
+        let (first, second) = (run_of::<RUN>(x[0]), run_of::<RUN>(x[1]));
+        for v in 0..2 {
+            let (low, high) = nibbles_of(vld1q_u8(chunk.add(16 * v)));
+            sum[2 * v] = vmlal_s8(sum[2 * v], vget_low_s8(low), vget_low_s8(first));
+            sum[2 * v + 1] = vmlal_high_s8(sum[2 * v + 1], low, first);
+            sum[2 * v] = vmlal_s8(sum[2 * v], vget_low_s8(high), vget_low_s8(second));
+            sum[2 * v + 1] = vmlal_high_s8(sum[2 * v + 1], high, second);
+        }
+        sum
     }
 }
 
@@ -460,20 +578,12 @@ fn gemv_q8(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut Output<'_>) {
         let tiles = w.group(g).as_chunks::<Q8_TILE>().0;
         assert_eq!(tiles.len(), scale.len());
         let mut total = [vdupq_n_f32(0.0); 2];
-        for (b, tile) in tiles.iter().enumerate() {
-            let mut whole = [[vdupq_n_s32(0); 4]];
-            // SAFETY: a tile holds 8 scales and 8 chunks of 32 bytes; `b` is below the number of blocks, for which the
-            // lengths were checked above.
+        for ((tile, x), x_scale) in tiles.iter().zip(q.as_chunks::<BLOCK>().0).zip(scale) {
+            // SAFETY: a tile holds 8 scales and 8 chunks of 32 bytes, `x` a block.
             unsafe {
-                for part in 0..2 {
-                    let x = [vld1q_s8(q.as_ptr().add(b * BLOCK + part * 16))];
-                    let w = tile.as_ptr().add(Q8_SCALES + part * HALF_BLOCK / 2).cast::<i8>();
-                    add_two_runs::<0, 1, _>(&mut whole, w, x);
-                    add_two_runs::<2, 3, _>(&mut whole, w.add(2 * CHUNK), x);
-                }
-                let x_scale = *scale.as_ptr().add(b);
-                let scale = tile_scales(tile).map(|scale| vmulq_n_f32(scale, x_scale));
-                total = plus_scaled(total, rows_of(whole[0]), scale);
+                let w = tile.as_ptr().add(Q8_SCALES).cast();
+                let [sum] = add_bytes([[vdupq_n_s32(0); 4]], w, [x.as_ptr()]);
+                total = plus_scaled(total, rows_of(sum), times(tile_scales(tile), *x_scale));
             }
         }
         put(out, g, total);
