@@ -36,6 +36,7 @@ pub mod platform;
 pub mod kernels;
 // Rank 3
 pub mod memory;
+pub mod self_test;
 pub mod threads;
 // Rank 4
 pub mod imaging;
@@ -43,7 +44,7 @@ pub mod ops;
 pub mod tokenizer;
 // Rank 5
 pub mod model;
-#[cfg(feature = "pictures")]
+#[cfg(feature = "labels")]
 pub mod pictures;
 // Rank 6
 pub mod prefix;

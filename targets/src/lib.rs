@@ -1,3 +1,6 @@
-//! What is around the runtime on a device: boards as data, cameras, displays.
+//! What is around the runtime on a device: boards as data, the machine found, cameras, displays.
 //!
 //! Nothing here knows tokens, weights or protocols, and nothing in the runtime knows this crate.
+
+pub mod boards;
+pub mod machine;

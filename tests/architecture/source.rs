@@ -70,11 +70,12 @@ pub(crate) fn all() -> Vec<Source> {
     sources
 }
 
-/// All files and folders below the folders that hold a `Cargo.toml`; build outputs left out.
+/// All files and folders below the crates' folders; build outputs left out.
 pub(crate) fn entries() -> Vec<PathBuf> {
     let list = |folder: &Path| fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect::<Vec<_>>();
+    let places = [top(), top().join("firmware-examples")];
     let mut pending: Vec<PathBuf> =
-        list(&top()).into_iter().filter(|p| p.join("Cargo.toml").is_file()).collect();
+        places.iter().flat_map(|p| list(p)).filter(|p| p.join("Cargo.toml").is_file()).collect();
     let mut found = Vec::new();
     while let Some(path) = pending.pop() {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();

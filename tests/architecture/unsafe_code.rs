@@ -2,12 +2,19 @@
 
 use crate::source::{self, Source};
 
-const DOORS: [&str; 5] = [
+const DOORS: [&str; 11] = [
     "runtime/src/kernels/",
     "runtime/src/threads/",
     "runtime/src/memory/arena.rs",
     "runtime/src/platform/mmap.rs",
     "quantize/src/source/mapping.rs",
+    // A board without an operating system: registers, boot code, memory map, heap.
+    "firmware-examples/bare-metal/src/boot.rs",
+    "firmware-examples/bare-metal/src/cpu.rs",
+    "firmware-examples/bare-metal/src/framebuffer.rs",
+    "firmware-examples/bare-metal/src/heap.rs",
+    "firmware-examples/bare-metal/src/mmio.rs",
+    "firmware-examples/bare-metal/src/mmu.rs",
 ];
 
 /// Lines above an unsafe block in which its SAFETY comment begins.

@@ -15,7 +15,8 @@ use crate::recipe::Preset;
 use crate::report::{self, Report};
 use crate::source::vocabulary::{Piece, Vocabulary};
 use crate::source::{demo_vocabulary, paligemma_3b};
-use pg_runtime::format::emit::{TensorSpec, TensorWriter};
+use pg_runtime::format::TENSOR_ALIGNMENT;
+use pg_runtime::format::emit::{Metadata, TensorSpec, TensorWriter};
 use pg_runtime::model::names::{TensorRole, Usage, all};
 use pg_runtime::model::{Config, SYNTHETIC, TextConfig, VisionConfig};
 use pg_runtime::tokenizer::PieceKind;
@@ -83,6 +84,22 @@ impl Synthetic {
         self.emit(preset, Vec::new(), &mut |_| {}).expect("memory takes what it is given").0
     }
 
+    /// What the file begins with, up to its first tensor, and its length in all: enough to plan a run with.
+    pub fn beginning(&self, preset: Preset) -> (Vec<u8>, usize) {
+        let (metadata, specs) = self.description(preset, &all(&self.config));
+        let mut bytes = Vec::new();
+        TensorWriter::new(&mut bytes, &metadata, &specs).expect("memory takes what it is given");
+        let padded = |s: &TensorSpec| s.bytes().next_multiple_of(TENSOR_ALIGNMENT);
+        let length = bytes.len() + specs.iter().map(padded).sum::<usize>();
+        (bytes, length)
+    }
+
+    fn description(&self, preset: Preset, roles: &[TensorRole]) -> (Metadata, Vec<TensorSpec>) {
+        let mut m = metadata(&self.name, &self.config, &self.vocabulary, preset);
+        m.bool(SYNTHETIC, true);
+        (m, roles.iter().map(|role| spec(role, preset)).collect())
+    }
+
     fn emit<W: Write>(
         &self,
         preset: Preset,
@@ -90,10 +107,8 @@ impl Synthetic {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> io::Result<(W, Vec<report::Group>)> {
         let roles = all(&self.config);
-        let specs: Vec<TensorSpec> = roles.iter().map(|role| spec(role, preset)).collect();
-        let mut m = metadata(&self.name, &self.config, &self.vocabulary, preset);
-        m.bool(SYNTHETIC, true);
-        let mut writer = TensorWriter::new(out, &m, &specs)?;
+        let (metadata, specs) = self.description(preset, &roles);
+        let mut writer = TensorWriter::new(out, &metadata, &specs)?;
 
         let mut groups = Vec::new();
         let mut random = Random::new(self.seed);
@@ -198,6 +213,16 @@ mod tests {
         assert!(Synthetic::parse("mix-224", 0).is_none());
         let refused = Synthetic::parse("synthetic-225", 0).unwrap().unwrap_err().to_string();
         assert!(refused.contains("no synthetic-225"), "{refused}");
+    }
+
+    #[test]
+    fn a_file_begins_as_foretold() {
+        let small = Synthetic::parse("synthetic-small", 3).unwrap().unwrap();
+        for preset in Preset::ALL {
+            let (beginning, length) = small.beginning(preset);
+            let file = small.to_vec(preset);
+            assert!(file.starts_with(&beginning) && file.len() == length, "{}", preset.name());
+        }
     }
 
     #[test]

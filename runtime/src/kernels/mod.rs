@@ -23,7 +23,7 @@ mod panel;
 mod peak;
 mod scalar;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(feature = "tract-linalg")]
 mod tract;
 mod vector;
@@ -288,6 +288,11 @@ impl Kernels {
                 KvSlice::F16(kv) => (attend.f16)(q, kv, scale, scratch, out),
             }
         }
+    }
+
+    /// Whether [`Kernels::attend_quantized`] multiplies integers, and not floats as [`Kernels::attend`] does.
+    pub(crate) fn attends_in_integers(&self) -> bool {
+        self.table.attend_quantized.is_some()
     }
 
     /// Floats of scratch memory that both kinds of attention need; never less for wider heads or more keys.

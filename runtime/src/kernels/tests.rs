@@ -1,126 +1,76 @@
 //! Every table that runs here against the scalar one: all operations, awkward lengths, misaligned starts.
 
 use super::*;
-use crate::format::block::{self, GROUP};
+use crate::format::block::GROUP;
+use crate::self_test::{
+    Activations, FLOAT_TOLERANCE, Numbers, QUANTIZED_TOLERANCE, Room, SUM_TOLERANCE, first_difference,
+};
 use half::f16;
-
-/// Largest relative difference (to the largest magnitude in play) allowed between two float tables.
-const FLOAT_TOLERANCE: f32 = 2e-6;
-/// The same where sums of `k` products in another order are compared.
-const SUM_TOLERANCE: f32 = 2e-5;
 
 /// Rows, columns and depths with every remainder that a kernel could mishandle.
 const LENGTHS: [usize; 14] = [1, 2, 3, 7, 8, 9, 16, 31, 32, 33, 64, 72, 100, 257];
-
-/// A small generator of repeatable numbers (xorshift).
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn float(&mut self) -> f32 {
-        (self.next() % 20_001) as f32 / 10_000.0 - 1.0
-    }
-
-    fn floats(&mut self, n: usize) -> Vec<f32> {
-        (0..n).map(|_| self.float()).collect()
-    }
-
-    fn weights(&mut self, format: WeightFormat, k: usize, rows: usize, scale: Option<f32>) -> Vec<u8> {
-        let mut bytes = alloc::vec![0; format.matrix_bytes(k, rows)];
-        for group in bytes.chunks_exact_mut(format.group_bytes(k)) {
-            match format {
-                WeightFormat::F32 => group.as_chunks_mut().0.fill_with(|| self.float().to_le_bytes()),
-                WeightFormat::F16 => {
-                    group.as_chunks_mut().0.fill_with(|| f16::from_f32(self.float()).to_le_bytes())
-                }
-                WeightFormat::Q8 | WeightFormat::Q4 => self.tiles(format, group, k.div_ceil(BLOCK), scale),
-            }
-        }
-        bytes
-    }
-}
-
-impl Numbers {
-    fn tiles(&mut self, format: WeightFormat, group: &mut [u8], tiles: usize, scale: Option<f32>) {
-        for row in 0..GROUP {
-            if format == WeightFormat::Q4 {
-                block::write_q4_scale(group, row, scale.unwrap_or(self.float() / 64.0));
-            }
-            for t in 0..tiles {
-                // -128 cannot come from our packer, but may stand in a file.
-                let q = core::array::from_fn(|_| self.next() as i8);
-                if format == WeightFormat::Q8 {
-                    block::write_q8(group, t, row, f16::from_f32(scale.unwrap_or(self.float())), &q);
-                } else {
-                    let step = if scale.is_some() { (self.next() % 5) as i8 - 2 } else { self.next() as i8 };
-                    block::write_q4(group, t, row, step, &q.map(|q| q >> 4));
-                }
-            }
-        }
-    }
-}
-
-/// Scratch memory for one thread's products.
-struct Room {
-    values: Vec<u8>,
-    scales: Vec<f32>,
-    sums: Vec<f32>,
-}
-
-impl Room {
-    fn new() -> Self {
-        let floats = |n| alloc::vec![9.0; n];
-        Room {
-            values: alloc::vec![9; Panel::VALUES],
-            scales: floats(Panel::SCALES),
-            sums: floats(Panel::SUMS),
-        }
-    }
-
-    fn panel(&mut self) -> Panel<'_> {
-        Panel::new(&mut self.values, &mut self.scales, &mut self.sums)
-    }
-}
-
-/// Activations of `n` rows as a table makes them.
-struct Activations {
-    q: Vec<i8>,
-    scale: Vec<f32>,
-    offset: Vec<i32>,
-}
-
-impl Activations {
-    fn of(kernels: &Kernels, x: &[f32], k: usize, span: usize) -> Self {
-        let (n, padded) = (x.len() / k, k.next_multiple_of(BLOCK));
-        let blocks = n * padded / BLOCK;
-        let (q, scale, offset) =
-            (alloc::vec![9; n * padded], alloc::vec![9.0; blocks], alloc::vec![9; blocks]);
-        let mut made = Activations { q, scale, offset };
-        for (t, x) in x.chunks_exact(k).enumerate() {
-            let b = t * padded / BLOCK..(t + 1) * padded / BLOCK;
-            let q = &mut made.q[t * padded..(t + 1) * padded];
-            kernels.quantize(x, span, q, &mut made.scale[b.clone()], &mut made.offset[b]);
-        }
-        made
-    }
-}
 
 fn others() -> Vec<&'static Kernels> {
     Kernels::available().into_iter().filter(|k| k.name() != "scalar").collect()
 }
 
+/// `scalar`, each time with another operation that is wrong: what the self-test has to find.
+pub(crate) fn wrong_tables() -> Vec<(&'static str, &'static Kernels)> {
+    static WRONG: [(&str, Kernels); 6] = {
+        const fn wrong(table: Table) -> Kernels {
+            Kernels { name: "wrong", tract: false, table }
+        }
+        [
+            // One value of the last vector is left out.
+            (
+                "add",
+                wrong(Table {
+                    add: |x, y| x[..y.len() - 1].iter_mut().zip(y).for_each(|(a, b)| *a += b),
+                    ..scalar::KERNELS.table
+                }),
+            ),
+            (
+                "gelu",
+                wrong(Table {
+                    gelu: |x| x.iter_mut().for_each(|v| *v = v.max(0.0)),
+                    ..scalar::KERNELS.table
+                }),
+            ),
+            (
+                "narrow",
+                wrong(Table {
+                    narrow: |x, out| out.iter_mut().zip(x).for_each(|(o, v)| *o = f16::from_f32(*v * 1.001)),
+                    ..scalar::KERNELS.table
+                }),
+            ),
+            (
+                "gemm_quantized",
+                wrong(Table { gemm_q4: |_, _, out, _| out.put(0, 0, &[0.0]), ..scalar::KERNELS.table }),
+            ),
+            (
+                "gemm_float",
+                wrong(Table { gemm_f32: |_, _, out| out.put(0, 0, &[f32::NAN]), ..scalar::KERNELS.table }),
+            ),
+            (
+                "attend_quantized",
+                wrong(Table {
+                    attend_quantized: Some(AttendQuantized {
+                        f32: |_, _, _, _, out| out.row(0)[0] = 2.0,
+                        f16: |_, _, _, _, out| out.row(0)[0] = 2.0,
+                    }),
+                    ..scalar::KERNELS.table
+                }),
+            ),
+        ]
+    };
+    WRONG.iter().map(|(operation, table)| (*operation, table)).collect()
+}
+
 #[track_caller]
 fn assert_close(what: &str, expected: &[f32], found: &[f32], tolerance: f32) {
-    // The inputs are of size one: nothing smaller is a meaningful scale.
-    let size = expected.iter().fold(1f32, |m, v| m.max(v.abs()));
-    for (i, (e, f)) in expected.iter().zip(found).enumerate() {
-        assert!((e - f).abs() <= tolerance * size, "{what}[{i}]: expected {e}, found {f} (size {size})");
+    let wide = |x: &[f32]| x.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
+    if let Some(i) = first_difference(&wide(expected), &wide(found), tolerance) {
+        panic!("{what}[{i}]: expected {}, found {}", expected[i], found[i]);
     }
 }
 
@@ -422,9 +372,6 @@ fn room_for_wide_heads_and_many_keys_does_for_less() {
         assert!(k.attend_room(9, 5) <= k.attend_room(9, 6));
     }
 }
-
-/// Where a sum is rounded to another whole number, tables differ by a digit of one probability.
-const QUANTIZED_TOLERANCE: f32 = 3e-4;
 
 #[test]
 fn quantized_attention_agrees() {

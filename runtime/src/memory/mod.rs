@@ -6,8 +6,12 @@
 //! Not here: what the regions are for; sizes come from the callers.
 
 mod arena;
+#[cfg(feature = "std")]
+mod needs;
 
 pub use arena::{Block, Carver, Element, Region};
+#[cfg(feature = "std")]
+pub use needs::{Needs, Verdict};
 
 use alloc::vec::Vec;
 

@@ -261,7 +261,11 @@ impl Header {
         }
     }
 
-    fn parse(beginning: &[u8], file_bytes: usize) -> Result<Self, Error> {
+    /// Checks what a file of `file_bytes` begins with: all of it up to the first tensor.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn parse(beginning: &[u8], file_bytes: usize) -> Result<Self, Error> {
         // First of all: what kind of file it is decides whether anything else can be expected.
         let file = Container::parse_beginning(beginning, file_bytes, |file| {
             Config::check_architecture(file)?;

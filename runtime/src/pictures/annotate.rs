@@ -1,35 +1,18 @@
 //! Boxes and labels drawn on a copy of the picture, in its own size, saved as PNG.
 //!
-//! Called by programs for answers with boxes. In: the picture and boxes in its pixels. Nothing is ever
-//! drawn outside the picture: boxes and bars are clamped to it, text is cut.
+//! Called by programs for answers with boxes. In: the picture and boxes in its pixels.
 
-use super::Picture;
+use super::{Label, Picture, paint};
 use crate::error::Error;
 use crate::imaging::PixelFormat;
 use crate::platform::files::PartialFile;
-use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
 use core::convert::Infallible;
-use embedded_graphics::mono_font::{MonoFont, MonoTextStyle, iso_8859_1 as fonts};
 use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::*;
-use embedded_graphics::primitives::{PrimitiveStyleBuilder, Rectangle, StrokeAlignment};
-use embedded_graphics::text::{Baseline, Text};
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder, RgbImage};
 use std::path::Path;
-
-/// One object found in the picture.
-#[derive(Debug, Clone, Copy)]
-pub struct Label<'a> {
-    /// What it is.
-    pub text: &'a str,
-    /// Left, top, right, bottom in pixels; right and bottom are the first outside the box.
-    pub box_px: [u32; 4],
-    /// How sure the model is, 0 to 1, if known.
-    pub score: Option<f32>,
-}
 
 /// Draws `objects` on a copy of `picture` and saves it as a PNG file. `out` is replaced when the new file is complete;
 /// on an error it stays as it was.
@@ -38,142 +21,16 @@ pub struct Label<'a> {
 /// [`Error::Io`] if it cannot be written.
 pub fn draw(picture: &Picture, objects: &[Label<'_>], out: &Path) -> Result<(), Error> {
     let mut image = rgb_image(picture);
-    paint(&mut image, objects);
+    let Ok(()) = paint(&mut Canvas(&mut image), objects);
     save(&image, out).map_err(|reason| Error::Io { path: out.display().to_string(), reason })
 }
 
-/// Told apart easily, on each other and on most pictures; one per distinct text.
-const COLORS: [Rgb888; 10] = [
-    Rgb888::new(230, 25, 75),
-    Rgb888::new(60, 180, 75),
-    Rgb888::new(0, 110, 220),
-    Rgb888::new(255, 215, 25),
-    Rgb888::new(245, 130, 48),
-    Rgb888::new(145, 30, 180),
-    Rgb888::new(70, 240, 240),
-    Rgb888::new(240, 50, 230),
-    Rgb888::new(190, 240, 60),
-    Rgb888::new(140, 80, 30),
-];
-
-fn paint(image: &mut RgbImage, objects: &[Label<'_>]) {
-    let look = Look::of(image);
-    let mut texts: Vec<&str> = Vec::new();
-    let mut painted = Vec::new();
-    for object in objects {
-        let index = texts.iter().position(|t| *t == object.text).unwrap_or_else(|| {
-            texts.push(object.text);
-            texts.len() - 1
-        });
-        let color = COLORS[index % COLORS.len()];
-        let frame = clamp(object.box_px, image);
-        let style = PrimitiveStyleBuilder::new()
-            .stroke_color(color)
-            .stroke_width(look.line)
-            .stroke_alignment(StrokeAlignment::Inside)
-            .build();
-        let mut canvas = Canvas { image: &mut *image, origin: Point::zero(), scale: 1 };
-        let Ok(()) = frame.into_styled(style).draw(&mut canvas);
-        painted.push((object, frame, color));
-    }
-    // Bars come after all boxes, so that no line crosses a text.
-    let mut bars: Vec<Rectangle> = Vec::new();
-    for (object, frame, color) in painted {
-        let text = look.fit(object, image.width());
-        if text.is_empty() {
-            continue;
-        }
-        let bar = place_bar(look.bar_size(&text), frame, image, &bars);
-        let mut canvas = Canvas { image: &mut *image, origin: bar.top_left, scale: look.scale };
-        let Ok(()) = canvas.fill_solid(&Rectangle::new(Point::zero(), bar.size / look.scale), color);
-        let luma = 3 * u32::from(color.r()) + 6 * u32::from(color.g()) + u32::from(color.b());
-        let ink = if luma > 1300 { Rgb888::BLACK } else { Rgb888::WHITE };
-        let style = MonoTextStyle::new(look.font, ink);
-        let Ok(_) = Text::with_baseline(&text, Point::new(PAD, PAD), style, Baseline::Top).draw(&mut canvas);
-        bars.push(bar);
-    }
-}
-
-/// Pixels of a bar around its text, before scaling.
-const PAD: i32 = 1;
-
-/// Line width and letters that suit the picture's size.
-struct Look {
-    font: &'static MonoFont<'static>,
-    /// Pixels of the picture per pixel of the font: the largest font is too small for photographs.
-    scale: u32,
-    line: u32,
-}
-
-impl Look {
-    fn of(image: &RgbImage) -> Look {
-        let side = image.width().max(image.height());
-        let font = match side {
-            0..320 => &fonts::FONT_4X6,
-            320..480 => &fonts::FONT_6X10,
-            480..800 => &fonts::FONT_7X13,
-            800..1200 => &fonts::FONT_8X13,
-            _ => &fonts::FONT_10X20,
-        };
-        Look { font, scale: side.div_ceil(1800), line: side.div_ceil(400) }
-    }
-
-    fn letter_width(&self) -> u32 {
-        self.font.character_size.width + self.font.character_spacing
-    }
-
-    /// The label on one line, cut where the picture ends; empty if not even one letter fits.
-    fn fit(&self, object: &Label<'_>, width: u32) -> String {
-        let mut text: String =
-            object.text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        if let Some(score) = object.score {
-            text.push_str(&format!(" {score:.2}"));
-        }
-        let room = (width / self.scale).saturating_sub(2 * PAD as u32) / self.letter_width();
-        match text.char_indices().nth(room as usize) {
-            Some((end, _)) => text[..end].to_string(),
-            None => text,
-        }
-    }
-
-    fn bar_size(&self, text: &str) -> Size {
-        let letters = text.chars().count() as u32;
-        let height = self.font.character_size.height;
-        Size::new(letters * self.letter_width() + 2 * PAD as u32, height + 2 * PAD as u32) * self.scale
-    }
-}
-
-/// The box inside the picture, at least one pixel wide and high.
-fn clamp([x0, y0, x1, y1]: [u32; 4], image: &RgbImage) -> Rectangle {
-    let (left, top) = (x0.min(x1).min(image.width() - 1), y0.min(y1).min(image.height() - 1));
-    let (right, bottom) = (x0.max(x1).min(image.width()), y0.max(y1).min(image.height()));
-    let size = Size::new(right.saturating_sub(left).max(1), bottom.saturating_sub(top).max(1));
-    Rectangle::new(Point::new(left as i32, top as i32), size)
-}
-
-/// Above the box if there is room, else inside it or below: the first place that covers no earlier bar.
-fn place_bar(size: Size, frame: Rectangle, image: &RgbImage, bars: &[Rectangle]) -> Rectangle {
-    let (top, bottom) = (frame.top_left.y, frame.top_left.y + frame.size.height as i32);
-    let height = size.height as i32;
-    let lowest = image.height() as i32 - height;
-    let left = frame.top_left.x.min(image.width() as i32 - size.width as i32).max(0);
-    let at = |y: i32| Rectangle::new(Point::new(left, y.min(lowest).max(0)), size);
-    let places = [top - height, top, bottom - height, bottom];
-    let inside = places.into_iter().filter(|y| (0..=lowest).contains(y)).map(at);
-    let free = |bar: &Rectangle| bars.iter().all(|b| b.intersection(bar).is_zero_sized());
-    inside.clone().find(free).or_else(|| inside.clone().next()).unwrap_or_else(|| at(top))
-}
-
-/// Part of the picture as `embedded-graphics` sees it: from `origin` on, every pixel `scale` x `scale` large.
-struct Canvas<'a> {
-    image: &'a mut RgbImage,
-    origin: Point,
-    scale: u32,
-}
+/// A picture in memory as a target.
+struct Canvas<'a>(&'a mut RgbImage);
 
 impl OriginDimensions for Canvas<'_> {
     fn size(&self) -> Size {
-        Size::new(self.image.width() / self.scale, self.image.height() / self.scale)
+        self.0.dimensions().into()
     }
 }
 
@@ -182,16 +39,10 @@ impl DrawTarget for Canvas<'_> {
     type Error = Infallible;
 
     fn draw_iter<I: IntoIterator<Item = Pixel<Rgb888>>>(&mut self, pixels: I) -> Result<(), Infallible> {
-        let scale = self.scale as i32;
         for Pixel(point, color) in pixels {
-            let corner = self.origin + point * scale;
-            for y in corner.y..corner.y + scale {
-                for x in corner.x..corner.x + scale {
-                    // Negative numbers become too large ones, which the picture does not have either.
-                    if let Some(pixel) = self.image.get_pixel_mut_checked(x as u32, y as u32) {
-                        pixel.0 = [color.r(), color.g(), color.b()];
-                    }
-                }
+            // Negative numbers become too large ones, which the picture does not have either.
+            if let Some(pixel) = self.0.get_pixel_mut_checked(point.x as u32, point.y as u32) {
+                pixel.0 = [color.r(), color.g(), color.b()];
             }
         }
         Ok(())
@@ -218,6 +69,8 @@ fn save(image: &RgbImage, out: &Path) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::format;
+    use alloc::vec::Vec;
     use std::fs;
 
     const GROUND: [u8; 3] = [7, 77, 177];
@@ -228,6 +81,10 @@ mod tests {
 
     fn label(text: &str, box_px: [u32; 4]) -> Label<'_> {
         Label { text, box_px, score: None }
+    }
+
+    fn paint(image: &mut RgbImage, objects: &[Label<'_>]) {
+        let Ok(()) = super::paint(&mut Canvas(image), objects);
     }
 
     /// Left, top, right, bottom of what was painted.
@@ -257,20 +114,6 @@ mod tests {
         let mut image = ground(112, 112);
         paint(&mut image, &[label("moon", [0, 0, 50, 50])]);
         assert_eq!(touched(&image), Some([0, 0, 49, 49]));
-    }
-
-    #[test]
-    fn bars_of_one_place_do_not_cover_each_other() {
-        let (frame, image) = (Rectangle::new(Point::new(10, 40), Size::new(60, 60)), ground(200, 200));
-        let mut bars = Vec::new();
-        for _ in 0..4 {
-            let bar = place_bar(Size::new(30, 8), frame, &image, &bars);
-            assert!(
-                bars.iter().all(|b: &Rectangle| b.intersection(&bar).is_zero_sized()),
-                "{bar:?} {bars:?}"
-            );
-            bars.push(bar);
-        }
     }
 
     #[test]

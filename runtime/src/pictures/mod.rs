@@ -1,12 +1,19 @@
-//! Picture files in, annotated picture files out: what every program around the runtime needs.
+//! Picture files in, boxes and labels on pictures out: what every program around the runtime needs.
 //!
-//! Behind the feature `pictures`, because decoders are large and read untrusted bytes: a firmware that takes frames
-//! from a camera leaves them out. The runtime itself takes pixels ([`crate::Frame`]).
+//! Behind features, because decoders are large and read untrusted bytes: `labels` is what draws, on anything and without
+//! `std`; `pictures` adds files. A firmware that takes frames from a camera leaves that one out. The runtime itself takes
+//! pixels ([`crate::Frame`]).
 //!
 //! Not here: cameras and displays.
 
+#[cfg(feature = "pictures")]
 mod annotate;
+#[cfg(feature = "pictures")]
 mod file;
+mod labels;
 
-pub use annotate::{Label, draw};
+#[cfg(feature = "pictures")]
+pub use annotate::draw;
+#[cfg(feature = "pictures")]
 pub use file::{Picture, load};
+pub use labels::{Label, paint};

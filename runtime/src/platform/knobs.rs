@@ -3,7 +3,7 @@
 use alloc::string::String;
 use std::path::PathBuf;
 
-/// Names the kernel table to use (`scalar`, `avx2`, `avx-vnni`, `avx512-vnni`); set-up fails when it cannot run here.
+/// Names the kernel table to use (`scalar`; `avx2`, `avx-vnni`, `avx512-vnni`; `neon`, `neon-dotprod`, `neon-i8mm`); set-up fails when it cannot run here.
 pub const ISA: &str = "PG_ISA";
 /// The model file that `pg-run` opens when it is given none.
 pub const MODEL: &str = "PG_MODEL";

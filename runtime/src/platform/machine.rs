@@ -2,7 +2,8 @@
 
 use alloc::string::String;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
 
 /// Memory that this process may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,11 +21,29 @@ impl Available {
     }
 }
 
+/// Bytes that are read of a file of the system: those of /proc/cpuinfo with several hundred cores.
+const LONGEST_FILE: u64 = 1 << 20;
+
 /// Memory that this process may take.
 pub fn available() -> Option<Available> {
-    let system = kilobytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable")?;
-    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    Some(Available { system, group: limit_files(&groups).iter().filter_map(|f| limit(f)).min() })
+    available_in(Path::new("/"))
+}
+
+/// The same as the files below `root` tell: a copy of another machine's `proc` and `sys`.
+pub fn available_in(root: &Path) -> Option<Available> {
+    let system = kilobytes(&text(&root.join("proc/meminfo"))?, "MemAvailable")?;
+    let groups = text(&root.join("proc/self/cgroup")).unwrap_or_default();
+    Some(Available { system, group: limit_files(root, &groups).iter().filter_map(|f| limit(f)).min() })
+}
+
+/// The beginning of a small file; `None` if it cannot be read or is no file (a device or a pipe might never end).
+pub fn text(path: &Path) -> Option<String> {
+    if !fs::metadata(path).ok()?.is_file() {
+        return None;
+    }
+    let mut bytes = alloc::vec::Vec::new();
+    fs::File::open(path).ok()?.take(LONGEST_FILE).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The most that this process ever had in memory, mapped files included, in bytes.
@@ -38,13 +57,13 @@ pub fn anonymous_rss() -> Option<u64> {
 }
 
 /// The value of a line such as `MemAvailable:   123 kB` (the kernel's kB are 1024 bytes), in bytes.
-pub(crate) fn kilobytes(text: &str, key: &str) -> Option<u64> {
+pub fn kilobytes(text: &str, key: &str) -> Option<u64> {
     let line = text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(':'))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// Files that may hold a limit: those of every group around this process, in both versions of control groups.
-fn limit_files(groups: &str) -> alloc::vec::Vec<PathBuf> {
+fn limit_files(root: &Path, groups: &str) -> alloc::vec::Vec<PathBuf> {
     let mut files = alloc::vec::Vec::new();
     for line in groups.lines() {
         let mut parts = line.splitn(3, ':');
@@ -52,20 +71,22 @@ fn limit_files(groups: &str) -> alloc::vec::Vec<PathBuf> {
             continue;
         };
         let (top, name) = match controllers {
-            "" => ("/sys/fs/cgroup", "memory.max"),
-            c if c.split(',').any(|c| c == "memory") => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            "" => ("sys/fs/cgroup", "memory.max"),
+            c if c.split(',').any(|c| c == "memory") => ("sys/fs/cgroup/memory", "memory.limit_in_bytes"),
             _ => continue,
         };
         let inside = Path::new(path.trim_start_matches('/'));
-        files.extend(inside.ancestors().map(|group| Path::new(top).join(group).join(name)));
+        // A group's name can hold no "..", but a file that claims to list groups can.
+        if inside.components().all(|c| matches!(c, Component::Normal(_))) {
+            files.extend(inside.ancestors().map(|group| root.join(top).join(group).join(name)));
+        }
     }
     files
 }
 
 /// The limit in a file; there is none if it says `max`, or a number that stands for that.
 fn limit(file: &Path) -> Option<u64> {
-    let text: String = fs::read_to_string(file).ok()?;
-    text.trim().parse().ok().filter(|&bytes| bytes < 1 << 60)
+    text(file)?.trim().parse().ok().filter(|&bytes| bytes < 1 << 60)
 }
 
 #[cfg(test)]
@@ -82,7 +103,8 @@ mod tests {
 
     #[test]
     fn limits_of_all_groups_count() {
-        let files = limit_files("12:cpu,memory:/a/b\n3:cpuset:/c\n0::/d\nnonsense\n");
+        let files =
+            limit_files(Path::new("/"), "12:cpu,memory:/a/b\n3:cpuset:/c\n0::/d\n0::/../x\nnonsense\n");
         let expected = [
             "/sys/fs/cgroup/memory/a/b/memory.limit_in_bytes",
             "/sys/fs/cgroup/memory/a/memory.limit_in_bytes",

@@ -27,6 +27,8 @@ usage:
                                           show what memory a run would take, and refuse if it does not fit
   pg-run bench   [--prefill N] [--depth N] [--rounds N] [--kernels]
                                           measure every stage and the machine it runs on
+  pg-run doctor  [-m FILE] [--board NAME] [--root DIR]
+                                          compare this machine with its board, test the kernels, say what fits
 
 options:
   -m, --model FILE     the packed model (or set PG_MODEL); make one with pg-quantize
@@ -41,11 +43,13 @@ options:
       --depth N        for bench: tokens before a decoded one (300)
       --rounds N       for bench: medians of so many (3); 1 is a quick look, the machine's figures are rough then
       --kernels        for bench: every kernel table with every matrix shape of the model instead
+      --board NAME     for doctor: the board to compare with (found by itself), such as raspberry-pi-5
+      --root DIR       for doctor: read DIR/proc and DIR/sys, a copy of another machine's (/)
   -h, --help           this text
   -V, --version        the version, and the kernel tables of this machine
 
 environment: PG_MODEL, PG_ISA (kernel table: scalar; x86: avx2, avx-vnni, avx512-vnni; ARM: neon, neon-dotprod, neon-i8mm)
-exit codes:  0 done, 1 detect found nothing, 2 an error";
+exit codes:  0 done, 1 detect found nothing or doctor found problems, 2 an error";
 
 /// What to do.
 #[derive(Debug)]
@@ -57,6 +61,7 @@ pub(crate) enum Parsed {
 #[derive(Debug)]
 pub(crate) struct Args {
     pub(crate) command: Command,
+    /// Empty for `doctor`, which has its own.
     pub(crate) model: PathBuf,
     pub(crate) json: bool,
     pub(crate) placement: Placement,
@@ -71,6 +76,7 @@ pub(crate) enum Command {
     Trace(Trace),
     Plan(Plan),
     Bench(Bench),
+    Doctor(Doctor),
 }
 
 /// Pictures and one prompt for all of them.
@@ -106,6 +112,14 @@ pub(crate) struct Bench {
     pub(crate) kernels: bool,
 }
 
+#[derive(Debug)]
+pub(crate) struct Doctor {
+    pub(crate) model: Option<PathBuf>,
+    pub(crate) board: Option<String>,
+    /// The folder that holds `proc` and `sys`.
+    pub(crate) root: PathBuf,
+}
+
 /// The command line as typed.
 #[derive(Default)]
 struct Raw {
@@ -125,6 +139,8 @@ struct Raw {
     depth: Option<usize>,
     rounds: Option<usize>,
     kernels: bool,
+    board: Option<String>,
+    root: Option<PathBuf>,
 }
 
 impl Args {
@@ -149,6 +165,8 @@ impl Args {
                 Long("depth") => raw.depth = Some(number(&mut parser, "--depth")?),
                 Long("rounds") => raw.rounds = Some(number(&mut parser, "--rounds")?),
                 Long("kernels") => raw.kernels = true,
+                Long("board") => raw.board = Some(text(&mut parser)?),
+                Long("root") => raw.root = Some(parser.value().map_err(usage)?.into()),
                 Value(v) => raw.positional.push(v),
                 other => return Err(usage(other.unexpected())),
             }
@@ -204,6 +222,14 @@ impl Raw {
                 self.none()?;
                 Command::Bench(self.bench()?)
             }
+            "doctor" => {
+                self.none()?;
+                Command::Doctor(Doctor {
+                    model: self.model.take().or_else(|| knobs::path(knobs::MODEL)),
+                    board: self.board.clone(),
+                    root: self.root.clone().unwrap_or_else(|| "/".into()),
+                })
+            }
             other => return Err(usage(format!("there is no command \"{other}\""))),
         };
         self.refuse_foreign_options(&command)?;
@@ -229,9 +255,11 @@ impl Raw {
                 .find(|p| p.name() == asked)
                 .ok_or_else(|| format!("--weights {asked}: expected mapped or huge"))?,
         };
-        let model = self
-            .model
-            .or_else(|| knobs::path(knobs::MODEL))
+        let model = match &command {
+            Command::Doctor(_) => Some(PathBuf::new()),
+            _ => self.model.or_else(|| knobs::path(knobs::MODEL)),
+        };
+        let model = model
             .ok_or("no model given: use -m FILE or set PG_MODEL; `pg-quantize demo` packs a small one")?;
         Ok(Args { command, model, json: self.json, placement, options })
     }
@@ -310,7 +338,10 @@ impl Raw {
         let trace = matches!(command, Command::Trace(_));
         let plan = matches!(command, Command::Plan(_));
         let bench = matches!(command, Command::Bench(_));
+        let doctor = matches!(command, Command::Doctor(_));
         let options = [
+            ("--board", self.board.is_some(), doctor, "doctor"),
+            ("--root", self.root.is_some(), doctor, "doctor"),
             ("--prompt", self.prompt.is_some(), trace || plan, "trace and plan"),
             ("--force", self.force.is_some(), trace, "trace"),
             ("--out", self.out.is_some(), trace, "trace"),

@@ -1,10 +1,11 @@
 //! `pg-run`: a picture and a packed model in; words, boxes and numbers out.
 //!
-//! Exit codes: 0 done, 1 `detect` found nothing, 2 an error (message on standard error).
+//! Exit codes: 0 done, 1 `detect` found nothing or `doctor` found problems, 2 an error (message on standard error).
 
 mod answer;
 mod args;
 mod bench;
+mod doctor;
 mod inspect;
 mod plan;
 mod report;
@@ -22,6 +23,8 @@ use std::process::ExitCode;
 enum Outcome {
     Done,
     FoundNothing,
+    /// `doctor` found what has to be changed.
+    Problems,
     /// Some pictures could not be processed; the messages were printed when it happened.
     PartlyFailed,
 }
@@ -53,7 +56,7 @@ fn main() -> ExitCode {
     env_logger::init();
     match run() {
         Ok(Outcome::Done) | Err(Failure::BrokenPipe) => ExitCode::SUCCESS,
-        Ok(Outcome::FoundNothing) => ExitCode::from(1),
+        Ok(Outcome::FoundNothing | Outcome::Problems) => ExitCode::from(1),
         Ok(Outcome::PartlyFailed) => ExitCode::from(2),
         Err(Failure::Message(message)) => {
             // Nothing can be done if standard error is closed too.
@@ -75,11 +78,12 @@ fn run() -> Result<Outcome, Failure> {
         // Planned before anything is mapped, and timed while it is opened.
         Command::Plan(request) => return plan::run(&args, request),
         Command::Bench(request) => return bench::run(&args, request),
+        Command::Doctor(request) => return doctor::run(&args, request),
         _ => {}
     }
     let model = open_model(&args)?;
     match &args.command {
-        Command::Plan(_) | Command::Bench(_) => unreachable!("done above"),
+        Command::Plan(_) | Command::Bench(_) | Command::Doctor(_) => unreachable!("done above"),
         Command::Tokenize { text } => tokenize(&args, &model, text),
         Command::Inspect => inspect::run(&args, &model),
         Command::Trace(request) => trace::run(&args, &model, request),

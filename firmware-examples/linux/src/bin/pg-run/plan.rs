@@ -2,47 +2,12 @@
 
 use crate::args::{Args, Plan};
 use crate::{Failure, Outcome, in_file, report};
-use pg_runtime::memory::PlannedRegion;
+use pg_runtime::memory::{Needs, PlannedRegion, Verdict};
 use pg_runtime::model::{Header, Placement};
 use pg_runtime::platform::{machine, sizes};
 use pg_runtime::{Prompt, Session, SessionOptions};
 use serde_json::json;
 use std::io::{self, Write};
-
-/// All numbers of a plan, in bytes.
-struct Needs {
-    file: u64,
-    /// The session's regions.
-    plan: u64,
-    /// The program with the vocabulary and the table of tensors: what this process took to find out.
-    program: u64,
-    /// A copy of the weights, if one was asked for.
-    copy: u64,
-    available: Option<machine::Available>,
-    limit: Option<u64>,
-}
-
-impl Needs {
-    /// Without this much a run fails.
-    fn must(&self) -> u64 {
-        self.plan + self.program + self.copy
-    }
-
-    /// Without this much it reads weights from the disk again and again. Mapped ones can be dropped.
-    fn should(&self) -> u64 {
-        self.must() + if self.copy == 0 { self.file } else { 0 }
-    }
-
-    /// The lowest limit and what sets it.
-    fn most(&self) -> Option<(u64, &'static str)> {
-        let machine = self.available.map(|a| match a.group {
-            Some(group) if group < a.system => (group, "the control group allows"),
-            _ => (a.system, "this machine has available"),
-        });
-        let asked = self.limit.map(|limit| (limit, "--memory-limit allows"));
-        [machine, asked].into_iter().flatten().min_by_key(|(bytes, _)| *bytes)
-    }
-}
 
 pub(crate) fn run(args: &Args, request: &Plan) -> Result<Outcome, Failure> {
     let model = Header::read(&args.model).map_err(|e| in_file(&args.model, &e))?;
@@ -66,22 +31,8 @@ pub(crate) fn run(args: &Args, request: &Plan) -> Result<Outcome, Failure> {
     } else {
         print_text(args, &model, &options, &needs, &groups)?;
     }
-    match needs.most() {
-        Some((most, who)) if needs.must() > most => {
-            let copy = if needs.copy > 0 {
-                format!(", copy of the weights {}", sizes::text(needs.copy))
-            } else {
-                String::new()
-            };
-            Err(format!(
-                "does not fit: a run must have {} (plan {}, program and vocabulary {}{copy}), {who} {}: ask for \
-                 fewer tokens or threads, or use a smaller model",
-                sizes::text(needs.must()),
-                sizes::text(needs.plan),
-                sizes::text(needs.program),
-                sizes::text(most),
-            ))?
-        }
+    match needs.complaint() {
+        Some(complaint) if needs.verdict() == Verdict::Refused => Err(complaint)?,
         _ => Ok(Outcome::Done),
     }
 }
@@ -160,10 +111,8 @@ fn print_text(
         line("--memory-limit", limit)?;
     }
     writeln!(out, "weights {}", placement(args, needs))?;
-    if let Some((most, _)) = needs.most().filter(|(most, _)| needs.must() <= *most && needs.should() > *most)
-    {
-        let short = sizes::text(needs.should() - most);
-        writeln!(out, "slow: {short} of the weights would be read from the disk again for every token")?;
+    if let Some(complaint) = needs.complaint().filter(|_| matches!(needs.verdict(), Verdict::Slow(_))) {
+        writeln!(out, "{complaint}")?;
     }
     Ok(())
 }
@@ -178,7 +127,6 @@ fn print_json(
 ) -> io::Result<()> {
     let groups: Vec<_> = groups.iter().map(|(name, bytes)| json!({ "name": name, "bytes": bytes })).collect();
     let regions: Vec<_> = regions.iter().map(|r| json!({ "name": r.name, "bytes": r.bytes })).collect();
-    let most = needs.most().map(|(bytes, _)| bytes);
     let plan = json!({
         "v": 1,
         "name": model.name(),
@@ -197,8 +145,8 @@ fn print_json(
         "system_bytes": needs.available.map(|a| a.system),
         "group_limit_bytes": needs.available.and_then(|a| a.group),
         "memory_limit_bytes": needs.limit,
-        "fits": most.is_none_or(|most| needs.must() <= most),
-        "fits_with_file": most.is_none_or(|most| needs.should() <= most),
+        "fits": needs.verdict() != Verdict::Refused,
+        "fits_with_file": needs.verdict() == Verdict::Fits,
         "weights": { "placement": args.placement.name(), "why": placement(args, needs) },
         "groups": groups,
         "regions": regions,
