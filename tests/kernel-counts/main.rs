@@ -21,12 +21,18 @@ struct Subject {
     prepare: fn(&'static Kernels) -> Box<dyn FnMut()>,
 }
 
-const SUBJECTS: [Subject; 15] = [
+const SUBJECTS: [Subject; 22] = [
     gemm("gemm q4, 1024 rows of 2048, 264 columns", 1024 * 2048 * 264, |k| {
         product(k, WeightFormat::Q4, 1024, 2048, 264)
     }),
     gemm("gemm q8, 1024 rows of 2048, 264 columns", 1024 * 2048 * 264, |k| {
         product(k, WeightFormat::Q8, 1024, 2048, 264)
+    }),
+    gemm("gemm q4, 1152 rows of 1152, 256 columns", 1152 * 1152 * 256, |k| {
+        product(k, WeightFormat::Q4, 1152, 1152, 256)
+    }),
+    gemm("gemm q8, 1152 rows of 1152, 256 columns", 1152 * 1152 * 256, |k| {
+        product(k, WeightFormat::Q8, 1152, 1152, 256)
     }),
     gemm("gemm q4, 2048 rows of 2048, 1 column", 2048 * 2048, |k| {
         product(k, WeightFormat::Q4, 2048, 2048, 1)
@@ -34,6 +40,14 @@ const SUBJECTS: [Subject; 15] = [
     gemm("gemm q8, 2048 rows of 2048, 1 column", 2048 * 2048, |k| {
         product(k, WeightFormat::Q8, 2048, 2048, 1)
     }),
+    gemm("gemm q4, 512 rows of 16384, 1 column", 512 * 16_384, |k| {
+        product(k, WeightFormat::Q4, 512, 16_384, 1)
+    }),
+    gemm("gemm q8, 512 rows of 16384, 1 column", 512 * 16_384, |k| {
+        product(k, WeightFormat::Q8, 512, 16_384, 1)
+    }),
+    gemm("gemm f16, 1152 rows of 1152, 256 columns", 1152 * 1152 * 256, |k| product_f16(k, 1152, 1152, 256)),
+    gemm("gemm f16, 2048 rows of 2048, 1 column", 2048 * 2048, |k| product_f16(k, 2048, 2048, 1)),
     small("quantize 2048 for q4", 2048, |k| quantize(k, WeightFormat::Q4)),
     small("quantize 2048 for q8", 2048, |k| quantize(k, WeightFormat::Q8)),
     gemm("attend f32, 256 queries, 256 keys, width 72", 2 * 256 * 256 * 72, |k| {
@@ -66,6 +80,10 @@ const SUBJECTS: [Subject; 15] = [
     small("rms_norm 2048", 2048, |k| {
         let (x, w, mut out) = (floats(2048, 1), floats(2048, 2), vec![0.0; 2048]);
         Box::new(move || k.rms_norm(&x, &w, 1e-6, &mut out))
+    }),
+    small("narrow 2048 to f16", 2048, |k| {
+        let (x, mut out) = (floats(2048, 1), vec![f16::ZERO; 2048]);
+        Box::new(move || k.narrow(&x, &mut out))
     }),
 ];
 
@@ -110,6 +128,11 @@ fn floats(n: usize, seed: u32) -> Vec<f32> {
     (0..n).map(|_| next()).collect()
 }
 
+/// Bytes that repeat after an odd number: any byte is a weight, and those of a scale are small numbers often enough.
+fn weights(format: WeightFormat, k: usize, rows: usize) -> Vec<u8> {
+    (0..format.matrix_bytes(k, rows)).map(|i| (i % 251 % 60) as u8).collect()
+}
+
 fn product(
     kernels: &'static Kernels,
     format: WeightFormat,
@@ -117,8 +140,7 @@ fn product(
     k: usize,
     n: usize,
 ) -> Box<dyn FnMut()> {
-    // Bytes that repeat after an odd number: any byte is a weight, and those of a scale are small numbers often enough.
-    let weights: Vec<u8> = (0..format.matrix_bytes(k, rows)).map(|i| (i % 251 % 60) as u8).collect();
+    let weights = weights(format, k, rows);
     let (x, span, blocks) = (floats(n * k, 1), span(format), k / BLOCK);
     let (mut q, mut scale, mut offset) = (vec![0; n * k], vec![0.0; n * blocks], vec![0; n * blocks]);
     for (t, x) in x.chunks_exact(k).enumerate() {
@@ -133,6 +155,17 @@ fn product(
         let mut panel = Panel::new(&mut panel.0, &mut panel.1, &mut panel.2);
         let mut out = Output::new(TileMut::new(&mut out, n, rows), None);
         kernels.gemm_quantized(&w, &x, &mut out, &mut panel);
+    })
+}
+
+/// By tract-linalg where the table leaves it that, which is never so for one column.
+fn product_f16(kernels: &'static Kernels, rows: usize, k: usize, n: usize) -> Box<dyn FnMut()> {
+    let (weights, x, mut out) = (weights(WeightFormat::F16, k, rows), floats(n * k, 1), vec![0.0; n * rows]);
+    let (mut work, mut buffer) = (kernels.float_work(), vec![0.0; kernels.float_buffer_len(k)]);
+    Box::new(move || {
+        let w = WeightRows::new(WeightFormat::F16, &weights, k, rows);
+        let mut out = Output::new(TileMut::new(&mut out, n, rows), None);
+        kernels.gemm_float(&w, &x, &mut out, &mut work, &mut buffer);
     })
 }
 
