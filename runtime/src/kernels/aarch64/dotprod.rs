@@ -9,7 +9,7 @@ use super::super::panel::{self, Columns, PANEL_K, PANEL_ROWS, RegisterTile, SPAN
 use super::super::{Kernels, Output, Panel, QuantizedRows, Table, WeightRows};
 use super::neon;
 use super::neon_integer::{
-    DOTS, HALF_BLOCK, add_scaled, load, nibbles_of, plus_scaled, pointers, put, put_scaled, spread_q4,
+    DOTS, HALF_BLOCK, Place, add_scaled, load, nibbles_of, plus_scaled, pointers, put, put_scaled, spread_q4,
     spread_q8, tile_scales, times, widened_steps,
 };
 use crate::format::block::{BLOCK, CHUNK, GROUP, Q4_NIBBLES, Q4_STEPS, Q4Group, Q8_SCALES, Q8_TILE};
@@ -117,32 +117,19 @@ unsafe fn add_block<const N: usize>(mut sum: Sums<N>, w: *const i8, x: [*const i
     }
 }
 
-/// 8 rows of a panel, and the rows of activations that they meet.
-#[derive(Clone, Copy)]
-struct Place {
-    w: *const i8,
-    steps: *const i32,
-    x: [*const i8; COLUMNS],
-}
-
-/// Adds the products of block `b` from a place on and 8 rows to the first sums, and these times the steps to the second.
+/// Adds a block's products to the first sums, and these times the steps to the second.
 ///
 /// # Safety
-/// As for [`dot`]; there is such a block.
+/// As for [`dot`]; the place is one.
 #[inline(always)]
 unsafe fn add_scaled_block(
     (sum, mut whole): (Sums<COLUMNS>, Sums<COLUMNS>),
-    place: Place,
-    b: usize,
+    place: Place<COLUMNS>,
 ) -> (Sums<COLUMNS>, Sums<COLUMNS>) {
     // SAFETY: this function's contract.
     unsafe {
-        let mut x = place.x;
-        for t in 0..COLUMNS {
-            x[t] = x[t].add(b * BLOCK);
-        }
-        let sum = add_block(sum, place.w.add(b * HALF_BLOCK), x);
-        let steps = place.steps.add(b * GROUP);
+        let sum = add_block(sum, place.w, place.x);
+        let steps = place.steps.cast::<i32>();
         let steps = [vld1q_s32(steps), vld1q_s32(steps.add(4))];
         for t in 0..COLUMNS {
             for v in 0..2 {
@@ -167,21 +154,16 @@ fn multiply_q4(
             // SAFETY: both halves of the panel and the rows of activations have `blocks` blocks, which was checked, and
             // 8 steps of 32 bits a block and half.
             unsafe {
-                let at = half * blocks + first;
-                let place = Place {
-                    w: values.as_ptr().add(at * HALF_BLOCK).cast(),
-                    steps: steps.as_ptr().add(at * GROUP).cast(),
-                    x: pointers(&x, first),
-                };
+                let place = Place::of(values, steps, &x, half, first);
                 let mut both = ([[vdupq_n_s32(0); 2]; COLUMNS], [[vdupq_n_s32(0); 2]; COLUMNS]);
                 if first + SPAN <= blocks {
-                    both = add_scaled_block(both, place, 0);
-                    both = add_scaled_block(both, place, 1);
-                    both = add_scaled_block(both, place, 2);
-                    both = add_scaled_block(both, place, 3);
+                    both = add_scaled_block(both, place);
+                    both = add_scaled_block(both, place.after(1));
+                    both = add_scaled_block(both, place.after(2));
+                    both = add_scaled_block(both, place.after(3));
                 } else {
-                    for b in 0..blocks - first {
-                        both = add_scaled_block(both, place, b);
+                    for n in 0..blocks - first {
+                        both = add_scaled_block(both, place.after(n));
                     }
                 }
                 for t in 0..COLUMNS {

@@ -11,8 +11,10 @@
 use super::super::panel::{self, Columns, PANEL_K, PANEL_ROWS, RegisterTile, SPAN, check_lengths};
 use super::super::{Kernels, Output, Panel, QuantizedRows, Table, WeightRows};
 use super::dotprod::{self, gemv_q4, gemv_q8};
-use super::neon_integer::{HALF_BLOCK, MATRICES, add_scaled, load, pointers, spread_q4, spread_q8, times};
-use crate::format::block::{BLOCK, CHUNK, GROUP};
+use super::neon_integer::{
+    HALF_BLOCK, MATRICES, Place, add_scaled, load, pointers, spread_q4, spread_q8, times,
+};
+use crate::format::block::{CHUNK, GROUP};
 use core::arch::aarch64::*;
 use core::arch::asm;
 
@@ -139,29 +141,17 @@ unsafe fn columns_of(sum: [int32x4_t; 4]) -> [[int32x4_t; 2]; 2] {
     }
 }
 
-/// 8 rows of a panel, and the rows of activations that they meet.
-#[derive(Clone, Copy)]
-struct Place {
-    w: *const i8,
-    steps: *const i16,
-    x: [*const i8; COLUMNS],
-}
-
-/// Adds the products of block `b` from a place on and 8 rows to the first sums, and these times the steps to the second.
+/// Adds a block's products to the first sums, and these times the steps to the second.
 ///
 /// # Safety
-/// As for [`multiply`]; there is such a block.
+/// As for [`multiply`]; the place is one.
 #[inline(always)]
-unsafe fn add_scaled_block((sum, mut whole): (Sums, Sums), place: Place, b: usize) -> (Sums, Sums) {
+unsafe fn add_scaled_block((sum, mut whole): (Sums, Sums), place: Place<COLUMNS>) -> (Sums, Sums) {
     // SAFETY: this function's contract.
     unsafe {
-        let mut x = place.x;
-        for t in 0..COLUMNS {
-            x[t] = x[t].add(b * BLOCK);
-        }
-        let sum = add_block(sum, place.w.add(b * HALF_BLOCK), x);
+        let sum = add_block(sum, place.w, place.x);
         for i in 0..2 {
-            let steps = vld1q_s16(place.steps.add(b * 2 * GROUP + i * GROUP));
+            let steps = vld1q_s16(place.steps.cast::<i16>().add(i * GROUP));
             let steps = [vmovl_s16(vget_low_s16(steps)), vmovl_high_s16(steps)];
             for p in 0..PAIRS {
                 for j in 0..2 {
@@ -187,21 +177,16 @@ fn multiply_q4(
             // SAFETY: both halves of the panel and the rows of activations have `blocks` blocks, which was checked, and
             // 16 steps of 16 bits a block.
             unsafe {
-                let at = half * blocks + first;
-                let place = Place {
-                    w: values.as_ptr().add(at * HALF_BLOCK).cast(),
-                    steps: steps.as_ptr().add(at * GROUP).cast(),
-                    x: pointers(&x, first),
-                };
+                let place = Place::of(values, steps, &x, half, first);
                 let mut both = ([[vdupq_n_s32(0); 4]; PAIRS], [[vdupq_n_s32(0); 4]; PAIRS]);
                 if first + SPAN <= blocks {
-                    both = add_scaled_block(both, place, 0);
-                    both = add_scaled_block(both, place, 1);
-                    both = add_scaled_block(both, place, 2);
-                    both = add_scaled_block(both, place, 3);
+                    both = add_scaled_block(both, place);
+                    both = add_scaled_block(both, place.after(1));
+                    both = add_scaled_block(both, place.after(2));
+                    both = add_scaled_block(both, place.after(3));
                 } else {
-                    for b in 0..blocks - first {
-                        both = add_scaled_block(both, place, b);
+                    for n in 0..blocks - first {
+                        both = add_scaled_block(both, place.after(n));
                     }
                 }
                 for i in 0..PAIRS {

@@ -135,7 +135,6 @@ pub(super) fn spread_q8<const LAYOUT: u8>(
 }
 
 /// A half of the panel: its blocks, and 8 scales a block. It lies in one piece, because a register tile has 8 rows.
-#[target_feature(enable = "neon")]
 fn halves<'a>(
     half: usize,
     blocks: usize,
@@ -291,43 +290,79 @@ pub(super) unsafe fn load<const N: usize>(x: [*const i8; N], at: usize) -> [int8
     }
 }
 
-/// 8 rows of a panel, and the rows of activations that they meet.
+/// A block of 8 rows of a panel, its steps, and the block of each row of activations that it meets.
 #[derive(Clone, Copy)]
-struct Place {
-    w: *const i8,
-    steps: *const i16,
-    x: [*const i8; COLUMNS],
+pub(super) struct Place<const N: usize> {
+    pub(super) w: *const i8,
+    /// 4 bytes a row.
+    pub(super) steps: *const f32,
+    pub(super) x: [*const i8; N],
+}
+
+impl<const N: usize> Place<N> {
+    /// Block `b` of one half of a panel.
+    ///
+    /// # Safety
+    /// Both halves of the panel and the rows of activations have such a block.
+    #[inline(always)]
+    pub(super) unsafe fn of(values: &[u8], steps: &[f32], x: &Columns<'_, N>, half: usize, b: usize) -> Self {
+        let at = half * (steps.len() / PANEL_ROWS) + b;
+        // SAFETY: this function's contract.
+        unsafe {
+            Place {
+                w: values.as_ptr().add(at * HALF_BLOCK).cast(),
+                steps: steps.as_ptr().add(at * GROUP),
+                x: pointers(x, b),
+            }
+        }
+    }
+
+    /// The block that comes `n` later.
+    ///
+    /// # Safety
+    /// There is one.
+    #[inline(always)]
+    pub(super) unsafe fn after(mut self, n: usize) -> Self {
+        // SAFETY: this function's contract.
+        unsafe {
+            self.w = self.w.add(n * HALF_BLOCK);
+            self.steps = self.steps.add(n * GROUP);
+            for t in 0..N {
+                self.x[t] = self.x[t].add(n * BLOCK);
+            }
+        }
+        self
+    }
 }
 
 /// Sums of 16 bits: four lanes a row.
 type NarrowSums = [[int16x8_t; 4]; COLUMNS];
 
-/// Adds the products of block `b` from a place on and 8 rows to the first sums, and these times the steps to the second.
-/// Written out, because LLVM keeps loops of this length.
+/// Adds a block's products to the first sums, and these times the steps to the second. Written out, because LLVM keeps
+/// loops of this length.
 ///
 /// # Safety
-/// There is such a block.
+/// The place is one.
 #[inline(always)]
 unsafe fn add_scaled_block(
     (mut sum, mut whole): (NarrowSums, Sums<COLUMNS>),
-    place: Place,
-    b: usize,
+    place: Place<COLUMNS>,
 ) -> (NarrowSums, Sums<COLUMNS>) {
     // SAFETY: this function's contract.
     unsafe {
-        let w = place.w.add(b * HALF_BLOCK);
-        let x = load(place.x, b * BLOCK);
+        let w = place.w;
+        let x = load(place.x, 0);
         sum = add_run::<0>(sum, w, x);
         sum = add_run::<1>(sum, w.add(CHUNK), x);
         sum = add_run::<2>(sum, w.add(2 * CHUNK), x);
         sum = add_run::<3>(sum, w.add(3 * CHUNK), x);
-        let x = load(place.x, b * BLOCK + 16);
+        let x = load(place.x, 16);
         sum = add_run::<0>(sum, w.add(4 * CHUNK), x);
         sum = add_run::<1>(sum, w.add(5 * CHUNK), x);
         sum = add_run::<2>(sum, w.add(6 * CHUNK), x);
         sum = add_run::<3>(sum, w.add(7 * CHUNK), x);
         for i in 0..2 {
-            let steps = vld1q_s16(place.steps.add(b * 2 * GROUP + i * GROUP));
+            let steps = vld1q_s16(place.steps.cast::<i16>().add(i * GROUP));
             let steps = [vmovl_s16(vget_low_s16(steps)), vmovl_high_s16(steps)];
             for t in 0..COLUMNS {
                 for j in 0..2 {
@@ -354,21 +389,16 @@ fn multiply_q4(
             // SAFETY: both halves of the panel and the rows of activations have `blocks` blocks, which was checked, and
             // 16 steps of 16 bits a block.
             unsafe {
-                let at = half * blocks + first;
-                let place = Place {
-                    w: values.as_ptr().add(at * HALF_BLOCK).cast(),
-                    steps: steps.as_ptr().add(at * GROUP).cast(),
-                    x: pointers(&x, first),
-                };
+                let place = Place::of(values, steps, &x, half, first);
                 let mut both = ([[vdupq_n_s16(0); 4]; COLUMNS], [[vdupq_n_s32(0); 4]; COLUMNS]);
                 if first + SPAN <= blocks {
-                    both = add_scaled_block(both, place, 0);
-                    both = add_scaled_block(both, place, 1);
-                    both = add_scaled_block(both, place, 2);
-                    both = add_scaled_block(both, place, 3);
+                    both = add_scaled_block(both, place);
+                    both = add_scaled_block(both, place.after(1));
+                    both = add_scaled_block(both, place.after(2));
+                    both = add_scaled_block(both, place.after(3));
                 } else {
-                    for b in 0..blocks - first {
-                        both = add_scaled_block(both, place, b);
+                    for n in 0..blocks - first {
+                        both = add_scaled_block(both, place.after(n));
                     }
                 }
                 for t in 0..COLUMNS {
