@@ -1,10 +1,10 @@
 //! `doctor`: the machine beside the board it should be, every kernel table beside `scalar`, and which models fit.
 
 use crate::args::{Args, Doctor};
-use crate::{Failure, Outcome, in_file};
+use crate::{Failure, Outcome, in_file, plan};
 use pg_quantize::{Preset, Synthetic};
 use pg_runtime::memory::{Needs, Verdict};
-use pg_runtime::model::{Header, Placement};
+use pg_runtime::model::Header;
 use pg_runtime::platform::machine::{Available, anonymous_rss};
 use pg_runtime::platform::sizes;
 use pg_runtime::self_test::{self, Agreed};
@@ -122,9 +122,7 @@ fn released(shapes: &str, preset: Preset) -> Header {
 
 fn needs(model: &Header, args: &Args, available: Option<Available>, program: u64) -> Result<Needs, String> {
     let plan = Session::memory_plan(model, &args.options).map_err(|e| e.to_string())?.bytes() as u64;
-    let file = model.file_bytes() as u64;
-    let copy = if args.placement == Placement::Huge { file } else { 0 };
-    Ok(Needs { file, plan, program, copy, available, limit: None })
+    Ok(plan::needs(model, args, plan, available, program))
 }
 
 /// The same verdict as `plan`'s.

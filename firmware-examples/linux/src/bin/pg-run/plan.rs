@@ -16,14 +16,10 @@ pub(crate) fn run(args: &Args, request: &Plan) -> Result<Outcome, Failure> {
         options.max_prompt_tokens = Prompt::with_tokenizer(model.tokenizer(), text).ids().len();
     }
     let regions = Session::memory_plan(&model, &options).map_err(|e| e.to_string())?;
-    let file = model.file_bytes() as u64;
+    let program = machine::anonymous_rss().unwrap_or(0);
     let needs = Needs {
-        file,
-        plan: regions.bytes() as u64,
-        program: machine::anonymous_rss().unwrap_or(0),
-        copy: if args.placement == Placement::Huge { file } else { 0 },
-        available: machine::available(),
         limit: request.memory_limit,
+        ..needs(&model, args, regions.bytes() as u64, machine::available(), program)
     };
     let groups = groups(&regions.regions);
     if args.json {
@@ -35,6 +31,19 @@ pub(crate) fn run(args: &Args, request: &Plan) -> Result<Outcome, Failure> {
         Some(complaint) if needs.verdict() == Verdict::Refused => Err(complaint)?,
         _ => Ok(Outcome::Done),
     }
+}
+
+/// What a program that has taken `program` so far needs for a run with a plan of so many bytes.
+pub(crate) fn needs(
+    model: &Header,
+    args: &Args,
+    plan: u64,
+    available: Option<machine::Available>,
+    program: u64,
+) -> Needs {
+    let file = model.file_bytes() as u64;
+    let copy = if args.placement == Placement::Huge { file } else { 0 };
+    Needs { file, plan, program, copy, available, limit: None }
 }
 
 /// Regions added up by what they are for.
