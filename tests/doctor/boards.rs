@@ -113,7 +113,7 @@ fn estimates_follow_from_their_inputs() {
     let step = work::step(&c.text, 300).total() as f64 / 0.96e9;
     assert!(e.bound == "cores" && (1.0 / e.tokens_per_s.unwrap() - step).abs() < 1e-9);
 
-    // Without clocks or without anything there is nothing to say.
+    // Without rates there is only the bound by memory, and without anything there is nothing to say.
     let e = Estimate::of(&Profile::by_name("apple-m1").unwrap(), &model);
     assert!(e.vision_s.is_none() && e.tokens_per_s.is_some());
     let e = Estimate::of(&Profile::by_name("x86-64").unwrap(), &model);
