@@ -6,6 +6,10 @@
 //! far; when a block brings a larger one, what was summed before is scaled down to it. So scratch memory does not
 //! grow with the number of keys.
 //!
+//! What an instruction multiplies a panel's vector by is an element of a row, broadcast, or else a lane of a vector
+//! ([`Simd::BY_LANE`]). For the latter `M` rows lie interleaved, a vector of each after the other: what meets the same
+//! vectors of a panel is loaded from one place.
+//!
 //! Blocks begin at the same keys for every query, and rows never mix: a result does not depend on the tile or thread
 //! that a query lands in.
 //!
@@ -21,10 +25,6 @@ use super::vector::{Lane, MAX_LANES, Simd, exp};
 use super::{KvRows, Queries, TileMut};
 use core::ops::Range;
 
-/// Vectors in a row of a panel: four rows of three sums, the panel's vectors and an element of a row are 16 registers.
-const VECTORS: usize = 3;
-/// Panels of keys in a block.
-const PANELS: usize = 4;
 /// Floats of scratch memory, if heads are not very wide: what fits a core's second cache on many small machines.
 const ROOM: usize = 64 * 1024;
 /// Rows whose scores become probabilities together; a tile is a multiple of them.
@@ -33,12 +33,12 @@ const _: () = assert!(SOFTMAX_ROWS.is_multiple_of(MAX_LANES));
 
 /// Columns of a panel.
 const fn panel_width<V: Simd>() -> usize {
-    VECTORS * V::LANES
+    V::PANEL_VECTORS * V::LANES
 }
 
 /// Keys in a block.
 const fn block_keys<V: Simd>() -> usize {
-    PANELS * panel_width::<V>()
+    V::PANELS * panel_width::<V>()
 }
 
 /// Floats of a panel of keys or values.
@@ -63,6 +63,17 @@ pub(super) fn room<V: Simd>(d: usize) -> usize {
     ROOM.max(panel_room::<V>(d) + tile_rows::<V>(d) * row_room::<V>(d))
 }
 
+/// Where vector `j` of row `r` begins, in rows of `width` floats that are multiplied `M` at a time.
+#[inline(always)]
+fn place<V: Simd, const M: usize>(width: usize, r: usize, j: usize) -> usize {
+    if V::BY_LANE { (r - r % M) * width + (j * M + r % M) * V::LANES } else { r * width + j * V::LANES }
+}
+
+/// From a vector of such a row to the next.
+const fn vector_step<V: Simd, const M: usize>() -> usize {
+    if V::BY_LANE { M * V::LANES } else { V::LANES }
+}
+
 /// The state of a tile of rows, in scratch memory. Rows past the last query hold numbers that nobody uses.
 struct Tile<'a> {
     /// Most rows.
@@ -72,9 +83,9 @@ struct Tile<'a> {
     width: usize,
     /// `[depth][panel_width]`
     panel: &'a mut [f32],
-    /// `[rows][width]`: queries times the scale. Copied, because rows of a whole picture lie pages apart.
+    /// `[rows][width]`, in their [`place`]: queries times the scale. Copied, because rows of a whole picture lie pages apart.
     q: &'a mut [f32],
-    /// `[rows][block_keys]`: scores, then probabilities times `sum`.
+    /// `[rows][block_keys]`, in their [`place`]: scores, then probabilities times `sum`.
     scores: &'a mut [f32],
     /// `[rows][width]`: the result so far, times `sum`.
     acc: &'a mut [f32],
@@ -119,16 +130,20 @@ pub(super) unsafe fn attend<V: Simd, T: Lane<V>, const M: usize>(
     scratch: &mut [f32],
     out: &mut TileMut<'_>,
     mut totals: Option<&mut [[f32; 2]]>,
-) {
+) where
+    f32: Lane<V>,
+{
     const { assert!(SOFTMAX_ROWS.is_multiple_of(M)) };
     let mut tile = Tile::new::<V>(q.d_head(), scratch);
     // Tiles of nearly equal size.
     let rows = q.len().div_ceil(q.len().div_ceil(tile.rows).max(1)).next_multiple_of(M).max(M);
     for first in (0..q.len()).step_by(rows) {
         let n = rows.min(q.len() - first);
-        for (r, copy) in tile.q.chunks_exact_mut(tile.width).enumerate().take(n) {
-            for (copy, q) in copy.iter_mut().zip(q.row(first + r)) {
-                *copy = scale * q;
+        for r in 0..n {
+            for (j, q) in q.row(first + r).chunks(V::LANES).enumerate() {
+                let copy = &mut tile.q[place::<V, M>(tile.width, r, j)..][..V::LANES];
+                // SAFETY: the caller has the vector's features; `copy` holds a vector.
+                unsafe { load_part::<V, f32>(q).mul(V::splat(scale)).store(copy) }
             }
         }
         tile.sum.fill(0.0);
@@ -138,7 +153,7 @@ pub(super) unsafe fn attend<V: Simd, T: Lane<V>, const M: usize>(
             // SAFETY: the caller has the vector's features.
             unsafe {
                 scores::<V, T, M>(&mut tile, n, kv, key, n_keys);
-                softmax::<V>(&mut tile, n, n_keys);
+                softmax::<V, M>(&mut tile, n, n_keys);
                 values::<V, T, M>(&mut tile, n, kv, key, n_keys);
             }
         }
@@ -169,10 +184,10 @@ unsafe fn scores<V: Simd, T: Lane<V>, const M: usize>(
     for column in (0..n_keys).step_by(panel_width::<V>()) {
         // SAFETY: as for `attend`.
         unsafe {
-            match (n_keys - column).div_ceil(V::LANES) {
-                1 => score_panel::<V, T, M, 1>(tile, rows, kv, key, column),
+            match (n_keys - column).div_ceil(V::LANES).min(V::PANEL_VECTORS) {
+                0 | 1 => score_panel::<V, T, M, 1>(tile, rows, kv, key, column),
                 2 => score_panel::<V, T, M, 2>(tile, rows, kv, key, column),
-                _ => score_panel::<V, T, M, VECTORS>(tile, rows, kv, key, column),
+                _ => score_panel::<V, T, M, 3>(tile, rows, kv, key, column),
             }
         }
     }
@@ -190,29 +205,41 @@ unsafe fn score_panel<V: Simd, T: Lane<V>, const M: usize, const N: usize>(
     unsafe {
         pack_keys::<V, T, N>(kv, key + column, tile.panel);
         for r in (0..rows).step_by(M) {
-            let q = rows_of::<f32, M>(tile.q, tile.width, r, tile.d);
-            let acc = multiply::<V, M, N>(q, tile.panel, [[V::splat(0.0); N]; M]);
-            store_rows(acc, &mut tile.scores[r * block_keys::<V>() + column..], block_keys::<V>());
+            let q = &tile.q[r * tile.width..];
+            let acc = multiply::<V, M, N>(q, tile.width, tile.d, tile.panel, [[V::splat(0.0); N]; M]);
+            let at = place::<V, M>(block_keys::<V>(), r, column / V::LANES);
+            let scores = &mut tile.scores[at..];
+            if V::BY_LANE {
+                store_rows(turned(acc), scores, vector_step::<V, M>());
+            } else {
+                store_rows(acc, scores, block_keys::<V>());
+            }
         }
     }
 }
 
 /// Turns scores into `exp(score - max)` and brings `max`, `sum` and `factor` up to date.
 #[inline(always)]
-unsafe fn softmax<V: Simd>(tile: &mut Tile<'_>, rows: usize, n_keys: usize) {
-    let stride = block_keys::<V>();
-    let whole = n_keys.next_multiple_of(V::LANES);
+unsafe fn softmax<V: Simd, const M: usize>(tile: &mut Tile<'_>, rows: usize, n_keys: usize) {
+    const { assert!(block_keys::<V>().is_multiple_of(2 * V::LANES)) };
+    let step = vector_step::<V, M>();
+    // Pairs of vectors; what is past the last key has no probability.
+    let whole = n_keys.next_multiple_of(2 * V::LANES);
+    let end = whole / V::LANES * step;
     for first in (0..rows).step_by(SOFTMAX_ROWS) {
         let rows = first..rows.min(first + SOFTMAX_ROWS);
         for r in rows.clone() {
-            let scores = &mut tile.scores[r * stride..][..whole];
-            // What is past the last key has no probability.
-            scores[n_keys..].fill(f32::NEG_INFINITY);
-            // SAFETY: as for `attend`; chunks are whole vectors.
+            let scores = scores_of::<V, M>(tile.scores, r, whole);
+            for k in n_keys..whole {
+                scores[k / V::LANES * step + k % V::LANES] = f32::NEG_INFINITY;
+            }
+            // SAFETY: as for `attend`; `scores` reaches to the end of its last vector.
             unsafe {
                 let mut max = V::splat(tile.max[r]);
-                for s in scores.chunks_exact(V::LANES) {
-                    max = max.max(V::load(s));
+                for at in (0..end).step_by(2 * step) {
+                    for at in [at, at + step] {
+                        max = max.max(V::load(scores.get_unchecked(at..)));
+                    }
                 }
                 let max = max.reduce_max();
                 tile.factor[r] = tile.max[r] - max;
@@ -228,15 +255,25 @@ unsafe fn softmax<V: Simd>(tile: &mut Tile<'_>, rows: usize, n_keys: usize) {
                 let max = V::splat(tile.max[r]);
                 let total = &mut tile.sum[r * V::LANES..][..V::LANES];
                 let mut sum = V::load(total).mul(V::splat(tile.factor[r]));
-                for s in tile.scores[r * stride..][..whole].chunks_exact_mut(V::LANES) {
-                    let e = exp(V::load(s).sub(max));
-                    e.store(s);
-                    sum = sum.add(e);
+                let scores = scores_of::<V, M>(tile.scores, r, whole);
+                for at in (0..end).step_by(2 * step) {
+                    for at in [at, at + step] {
+                        let e = exp(V::load(scores.get_unchecked(at..)).sub(max));
+                        e.store(scores.get_unchecked_mut(at..));
+                        sum = sum.add(e);
+                    }
                 }
                 sum.store(total);
             }
         }
     }
+}
+
+/// From the first vector of row `r` to the end of its last, of `n` scores.
+#[inline(always)]
+fn scores_of<V: Simd, const M: usize>(scores: &mut [f32], r: usize, n: usize) -> &mut [f32] {
+    let end = (n / V::LANES - 1) * vector_step::<V, M>() + V::LANES;
+    &mut scores[place::<V, M>(block_keys::<V>(), r, 0)..][..end]
 }
 
 /// `acc = factor * acc + probabilities . values` for a block of keys.
@@ -251,10 +288,10 @@ unsafe fn values<V: Simd, T: Lane<V>, const M: usize>(
     for column in (0..tile.width).step_by(panel_width::<V>()) {
         // SAFETY: as for `attend`.
         unsafe {
-            match (tile.width - column) / V::LANES {
-                1 => value_panel::<V, T, M, 1>(tile, rows, kv, key..key + n_keys, column),
+            match ((tile.width - column) / V::LANES).min(V::PANEL_VECTORS) {
+                0 | 1 => value_panel::<V, T, M, 1>(tile, rows, kv, key..key + n_keys, column),
                 2 => value_panel::<V, T, M, 2>(tile, rows, kv, key..key + n_keys, column),
-                _ => value_panel::<V, T, M, VECTORS>(tile, rows, kv, key..key + n_keys, column),
+                _ => value_panel::<V, T, M, 3>(tile, rows, kv, key..key + n_keys, column),
             }
         }
     }
@@ -277,15 +314,17 @@ unsafe fn value_panel<V: Simd, T: Lane<V>, const M: usize, const N: usize>(
             // Not by a factor of zero: before the first block `acc` holds another tile's numbers, perhaps not finite.
             if keys.start > 0 {
                 acc = load_rows(at, tile.width);
+                let factors = &tile.factor[r..r + M];
                 for i in 0..M {
-                    let factor = V::splat(tile.factor[r + i]);
+                    let factor = V::splat(factors[i]);
                     for v in 0..N {
                         acc[i][v] = acc[i][v].mul(factor);
                     }
                 }
             }
-            let p = rows_of::<f32, M>(tile.scores, block_keys::<V>(), r, keys.len());
-            store_rows(multiply::<V, M, N>(p, tile.panel, acc), at, tile.width);
+            let p = &tile.scores[r * block_keys::<V>()..];
+            let acc = multiply::<V, M, N>(p, block_keys::<V>(), keys.len(), tile.panel, acc);
+            store_rows(acc, at, tile.width);
         }
     }
 }
@@ -293,9 +332,12 @@ unsafe fn value_panel<V: Simd, T: Lane<V>, const M: usize, const N: usize>(
 /// The first `n` values of `M` rows.
 #[inline(always)]
 pub(super) fn rows_of<T, const M: usize>(x: &[T], stride: usize, first: usize, n: usize) -> [&[T]; M] {
+    let x = &x[first * stride..];
+    assert!(x.len() >= (M - 1) * stride + n);
     let mut rows: [&[T]; M] = [&[]; M];
     for (i, row) in rows.iter_mut().enumerate() {
-        *row = &x[(first + i) * stride..][..n];
+        // SAFETY: the last row lies in `x`, by the assertion above.
+        *row = unsafe { x.get_unchecked(i * stride..i * stride + n) };
     }
     rows
 }
@@ -335,9 +377,28 @@ pub(super) unsafe fn store_rows<V: Simd, const M: usize, const N: usize>(
     }
 }
 
-/// `acc[i] += a[i] . panel`, where `panel` is `[a[i].len()][N * LANES]`.
+/// `acc[i] += row i . panel` for the first `M` of the rows, whose first `depth` elements are multiplied; the panel is
+/// `[depth][N * LANES]`.
 #[inline(always)]
 unsafe fn multiply<V: Simd, const M: usize, const N: usize>(
+    rows: &[f32],
+    width: usize,
+    depth: usize,
+    panel: &[f32],
+    acc: [[V; N]; M],
+) -> [[V; N]; M] {
+    // SAFETY: as for `attend`.
+    unsafe {
+        if V::BY_LANE {
+            multiply_by_lanes(&rows[..M * width], depth, panel, acc)
+        } else {
+            multiply_by_elements(rows_of(rows, width, 0, depth), panel, acc)
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn multiply_by_elements<V: Simd, const M: usize, const N: usize>(
     a: [&[f32]; M],
     panel: &[f32],
     mut acc: [[V; N]; M],
@@ -345,22 +406,84 @@ unsafe fn multiply<V: Simd, const M: usize, const N: usize>(
     let depth = a[0].len();
     assert!(a.iter().all(|a| a.len() == depth) && panel.len() >= depth * N * V::LANES);
     for k in 0..depth {
-        // SAFETY: as for `attend`; `k` lies in every row and its vectors in the panel, by the assertion above.
+        // SAFETY: as for `attend`; `k` lies in every row and in the panel, by the assertion above.
         unsafe {
-            let b = panel.get_unchecked(k * N * V::LANES..(k + 1) * N * V::LANES);
-            let mut vectors = [V::splat(0.0); N];
-            for v in 0..N {
-                vectors[v] = V::load(b.get_unchecked(v * V::LANES..));
-            }
+            let b = panel_row::<V, N>(panel, k);
             for i in 0..M {
                 let a = V::splat(*a[i].get_unchecked(k));
                 for v in 0..N {
-                    acc[i][v] = a.mul_add(vectors[v], acc[i][v]).in_register();
+                    acc[i][v] = a.mul_add(b[v], acc[i][v]).in_register();
                 }
             }
         }
     }
     acc
+}
+
+#[inline(always)]
+unsafe fn multiply_by_lanes<V: Simd, const M: usize, const N: usize>(
+    rows: &[f32],
+    depth: usize,
+    panel: &[f32],
+    mut acc: [[V; N]; M],
+) -> [[V; N]; M] {
+    let (whole, step) = (depth - depth % V::LANES, vector_step::<V, M>());
+    assert!(rows.len() >= depth.div_ceil(V::LANES) * step && panel.len() >= depth * N * V::LANES);
+    // SAFETY: as for `attend`; whatever is read lies in the rows and in the panel, by the assertion above.
+    unsafe {
+        for k in (0..whole).step_by(V::LANES) {
+            let mut a = [V::splat(0.0); M];
+            for i in 0..M {
+                a[i] = V::load(rows.get_unchecked(k / V::LANES * step + i * V::LANES..));
+            }
+            for lane in 0..V::LANES {
+                let b = panel_row::<V, N>(panel, k + lane);
+                for i in 0..M {
+                    for v in 0..N {
+                        acc[i][v] = b[v].mul_add_lane(a[i], lane, acc[i][v]);
+                    }
+                }
+            }
+        }
+        for k in whole..depth {
+            let b = panel_row::<V, N>(panel, k);
+            for i in 0..M {
+                let at = whole / V::LANES * step + i * V::LANES + (k - whole);
+                let a = V::splat(*rows.get_unchecked(at));
+                for v in 0..N {
+                    acc[i][v] = a.mul_add(b[v], acc[i][v]);
+                }
+            }
+        }
+    }
+    acc
+}
+
+/// Rows become columns.
+#[inline(always)]
+fn turned<V: Copy, const M: usize, const N: usize>(rows: [[V; N]; M]) -> [[V; M]; N] {
+    let mut turned = [[rows[0][0]; M]; N];
+    for i in 0..M {
+        for v in 0..N {
+            turned[v][i] = rows[i][v];
+        }
+    }
+    turned
+}
+
+/// # Safety
+/// As for [`attend`], and the panel has a row `k`.
+#[inline(always)]
+unsafe fn panel_row<V: Simd, const N: usize>(panel: &[f32], k: usize) -> [V; N] {
+    // SAFETY: this function's contract.
+    unsafe {
+        let row = panel.get_unchecked(k * N * V::LANES..(k + 1) * N * V::LANES);
+        let mut vectors = [V::splat(0.0); N];
+        for v in 0..N {
+            vectors[v] = V::load(row.get_unchecked(v * V::LANES..));
+        }
+        vectors
+    }
 }
 
 /// The keys from `first` on as columns: `panel[i][c] = key(first + c)[i]`. Past the end the last key is repeated.
@@ -370,35 +493,33 @@ unsafe fn pack_keys<V: Simd, T: Lane<V>, const N: usize>(
     first: usize,
     panel: &mut [f32],
 ) {
-    let width = N * V::LANES;
+    let (d, width) = (kv.key(first).len(), N * V::LANES);
+    assert!(panel.len() >= d * width);
     for column in (0..width).step_by(V::LANES) {
         let mut keys: [&[T]; MAX_LANES] = [&[]; MAX_LANES];
         for i in 0..V::LANES {
-            keys[i] = kv.key((first + column + i).min(kv.n() - 1));
+            keys[i] = &kv.key((first + column + i).min(kv.n() - 1))[..d];
         }
-        let d = keys[0].len();
-        for at in (0..d).step_by(V::LANES) {
-            // SAFETY: as for `attend`.
-            unsafe {
-                let mut square = [V::splat(0.0); MAX_LANES];
-                let n = V::LANES.min(d - at);
-                if n == V::LANES {
-                    for i in 0..V::LANES {
-                        square[i] = T::load(&keys[i][at..at + V::LANES]);
-                    }
-                    V::transpose(&mut square);
-                    let out = &mut panel[at * width..(at + V::LANES) * width];
-                    for i in 0..V::LANES {
-                        square[i].store(&mut out[i * width + column..]);
-                    }
-                } else {
-                    for i in 0..V::LANES {
-                        square[i] = load_part::<V, T>(&keys[i][at..]);
-                    }
-                    V::transpose(&mut square);
-                    for i in 0..n {
-                        square[i].store(&mut panel[(at + i) * width + column..]);
-                    }
+        let whole = d - d % V::LANES;
+        // SAFETY: as for `attend`. What is read and written lies within `d` elements of a key and `d` rows of the panel.
+        unsafe {
+            let mut square = [V::splat(0.0); MAX_LANES];
+            for at in (0..whole).step_by(V::LANES) {
+                for i in 0..V::LANES {
+                    square[i] = T::load(keys[i].get_unchecked(at..));
+                }
+                V::transpose(&mut square);
+                for i in 0..V::LANES {
+                    square[i].store(panel.get_unchecked_mut((at + i) * width + column..));
+                }
+            }
+            if whole < d {
+                for i in 0..V::LANES {
+                    square[i] = load_part::<V, T>(&keys[i][whole..]);
+                }
+                V::transpose(&mut square);
+                for i in 0..d - whole {
+                    square[i].store(&mut panel[(whole + i) * width + column..]);
                 }
             }
         }
@@ -419,7 +540,7 @@ unsafe fn pack_values<V: Simd, T: Lane<V>, const N: usize>(
         let value = &kv.value(j)[column..];
         // SAFETY: as for `attend`; `out` is `N` vectors.
         unsafe {
-            if value.len() >= width {
+            if let Some(value) = value.get(..width) {
                 for v in 0..N {
                     T::load(&value[v * V::LANES..]).store(&mut out[v * V::LANES..]);
                 }

@@ -385,7 +385,7 @@ unsafe fn exp2<V: Simd>(x: V, times: f32) -> V {
         let square = r.mul(r);
         let high = V::splat(c[4]).mul_add(r, V::splat(c[3])).mul_add(r, V::splat(c[2]));
         let p = high.mul_add(square, V::splat(c[1]).mul_add(r, V::splat(c[0])));
-        p.mul(n.exp2_whole())
+        p.times_exp2(n)
     }
 }
 

@@ -23,6 +23,13 @@ pub(super) const MAX_LANES: usize = 16;
 /// `load` and `store` are given at least `LANES` elements.
 pub(super) unsafe trait Simd: Copy {
     const LANES: usize;
+    /// Whether instructions multiply by a lane of a vector, in which case it need not be broadcast.
+    const BY_LANE: bool = false;
+    /// Vectors in a row of a panel of [`attention`](super::attention): 4 rows of 3 sums, the panel's vectors and an element of
+    /// a row are 16 registers.
+    const PANEL_VECTORS: usize = 3;
+    /// Panels of keys in a block there.
+    const PANELS: usize = 4;
 
     unsafe fn splat(x: f32) -> Self;
     unsafe fn load(x: &[f32]) -> Self;
@@ -33,6 +40,16 @@ pub(super) unsafe trait Simd: Copy {
     unsafe fn div(self, y: Self) -> Self;
     /// `self * y + z`
     unsafe fn mul_add(self, y: Self, z: Self) -> Self;
+    /// `self * y[lane] + z`. Not meant to be run where it isn't one instruction ([`Self::BY_LANE`]).
+    #[inline(always)]
+    unsafe fn mul_add_lane(self, y: Self, lane: usize, z: Self) -> Self {
+        let mut lanes = [0.0; MAX_LANES];
+        // SAFETY: the caller has the vector's features (contract of the trait); `lanes` holds a vector.
+        unsafe {
+            y.store(&mut lanes);
+            Self::splat(lanes[lane]).mul_add(self, z)
+        }
+    }
     /// The same value, at this point of the program in a register: where a loop's sums take nearly all of them, compilers
     /// move products around and run out.
     unsafe fn in_register(self) -> Self;
@@ -41,8 +58,8 @@ pub(super) unsafe trait Simd: Copy {
     unsafe fn abs(self) -> Self;
     /// To the nearest whole number.
     unsafe fn round(self) -> Self;
-    /// `2^self` for whole numbers from -126 to 127.
-    unsafe fn exp2_whole(self) -> Self;
+    /// `self * 2^n` for whole `n` from -126 to 127, if neither `self` nor the result is zero, subnormal or infinite.
+    unsafe fn times_exp2(self, n: Self) -> Self;
     unsafe fn reduce_sum(self) -> f32;
     unsafe fn reduce_max(self) -> f32;
     /// Element `j` of vector `i` becomes element `i` of vector `j`, for the first `LANES` vectors.
@@ -142,7 +159,7 @@ pub(super) unsafe fn exp<V: Simd>(x: V) -> V {
         for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
             p = p.mul_add(r, V::splat(c));
         }
-        p.mul_add(r.mul(r), r).add(V::splat(1.0)).mul(n.exp2_whole())
+        p.mul_add(r.mul(r), r).add(V::splat(1.0)).times_exp2(n)
     }
 }
 
@@ -189,28 +206,41 @@ steps! {
     Square: |x, _y| x.mul(x);
 }
 
-/// Runs `step` over `x` (and `y`, if given) in whole vectors; the tail goes through a padded copy.
+/// Runs `step` over `x` (and `y`, if given) in pairs of vectors; the tail goes through a padded copy.
 #[inline(always)]
 unsafe fn map<V: Simd>(x: &mut [f32], y: Option<&[f32]>, step: impl Step<V>) {
-    // SAFETY: as for `exp`; every slice below is at least a vector long.
-    unsafe {
-        let whole = x.len() - x.len() % V::LANES;
-        let (body, tail) = x.split_at_mut(whole);
-        for (i, chunk) in body.chunks_exact_mut(V::LANES).enumerate() {
-            let other = match y {
-                Some(y) => V::load(&y[i * V::LANES..]),
+    assert!(y.is_none_or(|y| y.len() == x.len()));
+    let whole = x.len() - x.len() % (2 * V::LANES);
+    let (body, tail) = x.split_at_mut(whole);
+    for (i, pair) in body.chunks_exact_mut(2 * V::LANES).enumerate() {
+        // SAFETY: as for `exp`; `y` is as long as `x`, by the assertion above.
+        unsafe { map_pair(pair, y.map(|y| y.get_unchecked(i * 2 * V::LANES..)), step) }
+    }
+    if !tail.is_empty() {
+        let (mut a, mut b) = ([0.0; 2 * MAX_LANES], [0.0; 2 * MAX_LANES]);
+        a[..tail.len()].copy_from_slice(tail);
+        if let Some(y) = y {
+            b[..tail.len()].copy_from_slice(&y[whole..]);
+        }
+        // SAFETY: as for `exp`; both hold two vectors.
+        unsafe { map_pair(&mut a, Some(&b), step) }
+        tail.copy_from_slice(&a[..tail.len()]);
+    }
+}
+
+/// # Safety
+/// As for [`exp`], and both slices hold two vectors.
+#[inline(always)]
+unsafe fn map_pair<V: Simd>(x: &mut [f32], y: Option<&[f32]>, step: impl Step<V>) {
+    for at in [0, V::LANES] {
+        // SAFETY: this function's contract.
+        unsafe {
+            let x = x.get_unchecked_mut(at..);
+            let y = match y {
+                Some(y) => V::load(y.get_unchecked(at..)),
                 None => V::splat(0.0),
             };
-            step.apply(V::load(&*chunk), other).store(chunk);
-        }
-        if !tail.is_empty() {
-            let (mut a, mut b) = ([0.0; MAX_LANES], [0.0; MAX_LANES]);
-            a[..tail.len()].copy_from_slice(tail);
-            if let Some(y) = y {
-                b[..tail.len()].copy_from_slice(&y[whole..]);
-            }
-            step.apply(V::load(&a), V::load(&b)).store(&mut a);
-            tail.copy_from_slice(&a[..tail.len()]);
+            step.apply(V::load(x), y).store(x);
         }
     }
 }
@@ -236,17 +266,18 @@ pub(super) unsafe fn add<V: Simd>(x: &mut [f32], y: &[f32]) {
 /// Dot products of `N` rows with one vector, which is loaded once for all of them.
 #[inline(always)]
 pub(super) unsafe fn dots<V: Simd, T: Lane<V>, const N: usize>(rows: [&[T]; N], x: &[f32]) -> [f32; N] {
-    // SAFETY: as for `exp`; rows are as long as `x`, which the callers' operands guarantee.
+    assert!(rows.iter().all(|row| row.len() >= x.len()));
+    let whole = x.len() - x.len() % V::LANES;
+    let pairs = x.len() - x.len() % (2 * V::LANES);
+    // SAFETY: as for `exp`; vectors up to `whole` lie in `x` and, by the assertion above, in every row.
     unsafe {
-        let whole = x.len() - x.len() % V::LANES;
         let mut acc = [V::splat(0.0); N];
-        let mut i = 0;
-        while i < whole {
-            let v = V::load(&x[i..]);
-            for (acc, row) in acc.iter_mut().zip(rows) {
-                *acc = T::load(&row[i..]).mul_add(v, *acc);
-            }
-            i += V::LANES;
+        for i in (0..pairs).step_by(2 * V::LANES) {
+            acc = add_products(acc, rows, x, i);
+            acc = add_products(acc, rows, x, i + V::LANES);
+        }
+        if pairs < whole {
+            acc = add_products(acc, rows, x, pairs);
         }
         let mut sums = [0.0; N];
         for ((sum, acc), row) in sums.iter_mut().zip(acc).zip(rows) {
@@ -257,6 +288,27 @@ pub(super) unsafe fn dots<V: Simd, T: Lane<V>, const N: usize>(rows: [&[T]; N], 
         }
         sums
     }
+}
+
+/// `acc[r] + rows[r] * x` for the vectors that begin at element `i`.
+///
+/// # Safety
+/// As for [`exp`], and `x` and all rows have a vector there.
+#[inline(always)]
+unsafe fn add_products<V: Simd, T: Lane<V>, const N: usize>(
+    mut acc: [V; N],
+    rows: [&[T]; N],
+    x: &[f32],
+    i: usize,
+) -> [V; N] {
+    // SAFETY: this function's contract.
+    unsafe {
+        let x = V::load(x.get_unchecked(i..));
+        for (acc, row) in acc.iter_mut().zip(rows) {
+            *acc = T::load(row.get_unchecked(i..)).mul_add(x, *acc);
+        }
+    }
+    acc
 }
 
 /// Weight rows that share one pass over the activations.

@@ -41,6 +41,10 @@ pub(super) struct F32x4(float32x4_t);
 // SAFETY: NEON is there.
 unsafe impl Simd for F32x4 {
     const LANES: usize = 4;
+    const BY_LANE: bool = true;
+    // 8 rows of 2 sums, the panel's vectors and a vector of each row are 26 of 32 registers.
+    const PANEL_VECTORS: usize = 2;
+    const PANELS: usize = 12;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
@@ -85,6 +89,18 @@ unsafe impl Simd for F32x4 {
         unsafe { F32x4(vfmaq_f32(z.0, self.0, y.0)) }
     }
     #[inline(always)]
+    unsafe fn mul_add_lane(self, y: Self, lane: usize, z: Self) -> Self {
+        // SAFETY: as in `splat`. Loops over lanes are unrolled, so one arm is left.
+        unsafe {
+            F32x4(match lane {
+                0 => vfmaq_laneq_f32::<0>(z.0, self.0, y.0),
+                1 => vfmaq_laneq_f32::<1>(z.0, self.0, y.0),
+                2 => vfmaq_laneq_f32::<2>(z.0, self.0, y.0),
+                _ => vfmaq_laneq_f32::<3>(z.0, self.0, y.0),
+            })
+        }
+    }
+    #[inline(always)]
     unsafe fn in_register(self) -> Self {
         // 32 registers hold the sums and what meets in them: nothing has to be pinned.
         self
@@ -110,11 +126,11 @@ unsafe impl Simd for F32x4 {
         unsafe { F32x4(vrndnq_f32(self.0)) }
     }
     #[inline(always)]
-    unsafe fn exp2_whole(self) -> Self {
-        // SAFETY: as in `splat`. The biased exponent goes into place by a shift.
+    unsafe fn times_exp2(self, n: Self) -> Self {
+        // SAFETY: as in `splat`. The exponent's field starts at bit 23.
         unsafe {
-            let biased = vaddq_s32(vcvtq_s32_f32(self.0), vdupq_n_s32(127));
-            F32x4(vreinterpretq_f32_s32(vshlq_n_s32::<23>(biased)))
+            let bits = vaddq_s32(vreinterpretq_s32_f32(self.0), vcvtq_n_s32_f32::<23>(n.0));
+            F32x4(vreinterpretq_f32_s32(bits))
         }
     }
     #[inline(always)]
@@ -146,7 +162,7 @@ unsafe impl Simd for F32x4 {
 }
 
 vector::lanes!(F32x4, |x| F32x4(vld1q_f32(x.cast())), F32x4(load_halves(x.cast())));
-vector::float_functions!(F32x4, "neon", 4);
+vector::float_functions!(F32x4, "neon", 8);
 
 /// Four half-precision floats, widened.
 ///

@@ -119,11 +119,11 @@ unsafe impl Simd for F32x8 {
         unsafe { F32x8(_mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0)) }
     }
     #[inline(always)]
-    unsafe fn exp2_whole(self) -> Self {
+    unsafe fn times_exp2(self, n: Self) -> Self {
         // SAFETY: as in `splat`. The biased exponent goes into place by a shift.
         unsafe {
-            let biased = _mm256_add_epi32(_mm256_cvtps_epi32(self.0), _mm256_set1_epi32(127));
-            F32x8(_mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased)))
+            let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n.0), _mm256_set1_epi32(127));
+            self.mul(F32x8(_mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))))
         }
     }
     #[inline(always)]
