@@ -49,7 +49,7 @@ pub(super) fn gemm_q4(
 /// Rows of activations of a register tile: with 8 weight rows they take 24 of the 32 registers.
 const COLUMNS: usize = 3;
 
-const TILE: RegisterTile<COLUMNS> = RegisterTile {
+const TILE: RegisterTile<COLUMNS, COLUMNS> = RegisterTile {
     depth: DEPTH,
     spread_q8: spread_q8::<LANES>,
     spread_q4: spread_q4::<LANES>,
@@ -383,7 +383,7 @@ fn multiply_q4(
     sums: &mut [[f32; PANEL_ROWS]; COLUMNS],
 ) {
     let blocks = steps.len() / PANEL_ROWS;
-    check_lengths(blocks, values, &x);
+    check_lengths(blocks, values, &x, 1);
     for half in 0..2 {
         for first in (0..blocks).step_by(SPAN) {
             // SAFETY: both halves of the panel and the rows of activations have `blocks` blocks, which was checked, and
@@ -418,7 +418,7 @@ fn multiply_q8(
     sums: &mut [[f32; PANEL_ROWS]; COLUMNS],
 ) {
     let blocks = scales.len() / PANEL_ROWS;
-    check_lengths(blocks, values, &x);
+    check_lengths(blocks, values, &x, 1);
     for half in 0..2 {
         for b in 0..blocks {
             let at = half * blocks + b;

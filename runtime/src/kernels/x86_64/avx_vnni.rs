@@ -99,7 +99,7 @@ unsafe impl Vnni for AvxVnni {
     }
 }
 
-const TILE: RegisterTile<COLUMNS> =
+const TILE: RegisterTile<COLUMNS, COLUMNS> =
     RegisterTile { depth: PANEL_K, spread_q8: spread_q8::<SIGNS>, spread_q4, multiply_q8, multiply_q4 };
 
 /// Sums of a register tile: of each row of activations, two vectors of weight rows.
@@ -141,7 +141,7 @@ fn multiply_q4(
     sums: &mut [[f32; PANEL_ROWS]; COLUMNS],
 ) {
     let blocks = steps.len() / PANEL_ROWS;
-    check_lengths(blocks, values, &x);
+    check_lengths(blocks, values, &x, 1);
     for first in (0..blocks).step_by(SPAN) {
         // At most 8 * 127 * 32 a block before the step of at most 128: far from 2^31.
         let mut whole: Sums = [[_mm256_setzero_si256(); 2]; COLUMNS];
@@ -176,7 +176,7 @@ fn multiply_q8(
     sums: &mut [[f32; PANEL_ROWS]; COLUMNS],
 ) {
     let blocks = scales.len() / PANEL_ROWS;
-    check_lengths(blocks, values, &x);
+    check_lengths(blocks, values, &x, 1);
     for b in 0..blocks {
         // SAFETY: `b` is below `blocks`, for which all lengths were checked.
         unsafe {
