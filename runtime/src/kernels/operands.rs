@@ -305,7 +305,7 @@ impl<'a> Panel<'a> {
     /// Bytes of `values`.
     pub const VALUES: usize = panel::PANEL_ROWS * panel::PANEL_K;
     /// Length of `scales`.
-    pub const SCALES: usize = Self::VALUES / BLOCK;
+    pub const SCALES: usize = Self::VALUES / BLOCK * panel::MOST_LANES;
     /// Length of `sums`.
     pub const SUMS: usize = panel::PANEL_ROWS * panel::PANEL_N;
 

@@ -21,6 +21,8 @@ pub(super) const PANEL_N: usize = 384;
 /// weights' steps in the instruction that widens them, so they stay integers, without a conversion a block, for as long
 /// as the activations have one scale.
 pub(super) const SPAN: usize = 4;
+/// Most lanes that the sum of a row and a row of activations has, or of two of these.
+pub(super) const MOST_LANES: usize = if cfg!(target_arch = "aarch64") { 2 } else { 1 };
 /// Bytes of one block of a panel.
 pub(super) const PANEL_BLOCK: usize = PANEL_ROWS * BLOCK;
 
@@ -32,7 +34,7 @@ pub(super) const RUNS: usize = BLOCK / RUN;
 pub(super) type Columns<'a, const B: usize> = [(&'a [i8], &'a [f32], &'a [i32]); B];
 
 /// Brings tiles `tiles` of a group to `half` (0 or 1) of the panel's rows: `(group, tiles, half, values, scales)`. How a
-/// panel is ordered, and what `scales` holds in 4 bytes a block and row, is between this and [`Multiply`].
+/// panel is ordered, and what `scales` holds in 4 bytes a block, row and lane, is between this and [`Multiply`].
 pub(super) type Spread = unsafe fn(&[u8], Range<usize>, usize, &mut [u8], &mut [f32]);
 /// `sums[t][r] += panel[r] . x[t]`, for `Q4` in units of the row's scale: `(values, scales, x, sums)`.
 pub(super) type Multiply<const B: usize, const N: usize> =
@@ -40,10 +42,12 @@ pub(super) type Multiply<const B: usize, const N: usize> =
 
 /// What an instruction set adds: a product with `N` rows of activations in registers, which lie in `B` bundles, and what
 /// brings weights into the form that it wants. The functions need that instruction set's features, and slices that all
-/// hold as many blocks as `scales` has vectors of [`PANEL_ROWS`].
+/// hold as many blocks as `scales` has vectors of [`PANEL_ROWS`] times `lanes`.
 pub(super) struct RegisterTile<const B: usize, const N: usize> {
     /// Weights of a row in a panel, whole spans of blocks: what leaves the nearest cache room for activations.
     pub(super) depth: usize,
+    /// Lanes that a row's sum has, each with a scale in the panel: at most [`MOST_LANES`].
+    pub(super) lanes: usize,
     pub(super) spread_q8: Spread,
     pub(super) spread_q4: Spread,
     pub(super) multiply_q8: Multiply<B, N>,
@@ -94,7 +98,7 @@ pub(super) unsafe fn gemm<const B: usize, const N: usize>(
             for b in (0..blocks).step_by(tile.depth / BLOCK) {
                 let part = b..blocks.min(b + tile.depth / BLOCK);
                 let values = &mut panel.values[..part.len() * PANEL_BLOCK];
-                let scales = &mut panel.scales[..part.len() * PANEL_ROWS];
+                let scales = &mut panel.scales[..part.len() * PANEL_ROWS * tile.lanes];
                 for (half, group) in groups.iter().enumerate() {
                     // SAFETY: the features are there (this function's contract); the slices were cut to
                     // the same number of blocks, here and below.

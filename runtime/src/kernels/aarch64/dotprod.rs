@@ -10,7 +10,7 @@ use super::super::{Kernels, Output, Panel, QuantizedRows, Table, WeightRows, vec
 use super::interleaved::{self, Multiplier, PAIRS, ROWS, Sums};
 use super::neon;
 use super::neon_integer::{
-    DOTS, nibbles_of, plus_scaled, put, put_scaled, spread_q4, spread_q8, tile_scales, times, widened_steps,
+    DOTS, nibbles_of, plus_scaled, put, put_scaled, spread_q4, spread_q8, tile_scales, times,
 };
 use crate::format::block::{BLOCK, CHUNK, GROUP, Q4_NIBBLES, Q4_STEPS, Q4Group, Q8_SCALES, Q8_TILE};
 use core::arch::aarch64::*;
@@ -47,6 +47,7 @@ fn gemm_q4(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut Output<'_>, pane
 
 const TILE: RegisterTile<1, ROWS> = RegisterTile {
     depth: PANEL_K,
+    lanes: <Dots as Multiplier<ROWS, 2>>::LANES,
     spread_q8: spread_q8::<DOTS>,
     spread_q4: spread_q4::<DOTS>,
     multiply_q8,
@@ -83,17 +84,6 @@ unsafe impl Multiplier<ROWS, 2> for Dots {
             let sum = add_run::<0, 2>(sum, w, x);
             add_run::<1, 3>(sum, w.add(CHUNK), x)
         }
-    }
-
-    #[inline(always)]
-    unsafe fn steps(steps: *const f32) -> [int32x4_t; 2] {
-        // SAFETY: as above.
-        unsafe { [vld1q_s32(steps.cast()), vld1q_s32(steps.add(4).cast())] }
-    }
-
-    #[inline(always)]
-    unsafe fn of_weights(scales: [float32x4_t; 2]) -> [float32x4_t; 2] {
-        scales
     }
 
     #[inline(always)]
@@ -164,49 +154,73 @@ pub(super) fn gemv_q4(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut Outpu
         assert_eq!(steps.len(), scale.len());
         let mut total = [vdupq_n_f32(0.0); 2];
         for first in (0..scale.len()).step_by(SPAN) {
-            let mut whole = [vdupq_n_s32(0); 2];
             // SAFETY: the group has as many tiles and the activations as many blocks as there are scales: checked above.
-            unsafe {
-                let tile = |b: usize| {
-                    (
-                        steps.as_ptr().add(b),
-                        nibbles.as_ptr().add(b),
-                        q.as_ptr().add(b * BLOCK),
-                        offset.as_ptr().add(b),
-                    )
-                };
+            let whole = unsafe {
+                let (steps, nibbles) = (steps.as_ptr().add(first).cast(), nibbles.as_ptr().add(first).cast());
+                let (x, offset) = (q.as_ptr().add(first * BLOCK), offset.as_ptr().add(first));
                 if first + SPAN <= scale.len() {
-                    whole = add_tile(whole, tile(first));
-                    whole = add_tile(whole, tile(first + 1));
-                    whole = add_tile(whole, tile(first + 2));
-                    whole = add_tile(whole, tile(first + 3));
+                    span_sums(steps, nibbles, x, offset)
                 } else {
-                    for b in first..scale.len() {
-                        whole = add_tile(whole, tile(b));
+                    let mut whole = [vdupq_n_s32(0); 2];
+                    for b in 0..scale.len() - first {
+                        let start = vpaddlq_s16(vreinterpretq_s16_s32(vld1q_dup_s32(offset.add(b))));
+                        let steps = vmovl_s8(vld1_s8(steps.add(b * Q4_STEPS)));
+                        whole = add_tile(whole, nibbles.add(b * Q4_NIBBLES), x.add(b * BLOCK), start, steps);
                     }
+                    whole
                 }
-            }
+            };
             total = plus_scaled(total, whole, [vdupq_n_f32(scale[first]); 2]);
         }
         put_scaled(out, g, total, &group);
     }
 }
 
-/// Steps and nibbles of a tile, a block of activations and its offset.
-type Tile = (*const [u8; Q4_STEPS], *const [u8; Q4_NIBBLES], *const i8, *const i32);
-
-/// Adds the products of a tile, times its steps.
+/// The products of a span of tiles, times their steps. The steps and the offsets of all four are loaded at once.
 ///
 /// # Safety
-/// As for [`dot`]; the pointers lead to what they are named for.
+/// As for [`dot`]; the pointers lead to a span of what they are named for.
 #[inline(always)]
-unsafe fn add_tile(whole: [int32x4_t; 2], (steps, nibbles, x, offset): Tile) -> [int32x4_t; 2] {
+unsafe fn span_sums(
+    steps: *const i8,
+    nibbles: *const u8,
+    x: *const i8,
+    offset: *const i32,
+) -> [int32x4_t; 2] {
+    const { assert!(SPAN == 4) };
+    // SAFETY: this function's contract.
+    unsafe {
+        // Both halves of an offset together, a lane each.
+        let starts = vpaddlq_s16(vreinterpretq_s16_s32(vld1q_s32(offset)));
+        let steps = [vld1q_s8(steps), vld1q_s8(steps.add(16))];
+        let tile = |b| (nibbles.add(b * Q4_NIBBLES), x.add(b * BLOCK));
+        let mut whole = [vdupq_n_s32(0); 2];
+        let (nibbles, x) = tile(0);
+        whole = add_tile(whole, nibbles, x, vdupq_laneq_s32::<0>(starts), vmovl_s8(vget_low_s8(steps[0])));
+        let (nibbles, x) = tile(1);
+        whole = add_tile(whole, nibbles, x, vdupq_laneq_s32::<1>(starts), vmovl_high_s8(steps[0]));
+        let (nibbles, x) = tile(2);
+        whole = add_tile(whole, nibbles, x, vdupq_laneq_s32::<2>(starts), vmovl_s8(vget_low_s8(steps[1])));
+        let (nibbles, x) = tile(3);
+        add_tile(whole, nibbles, x, vdupq_laneq_s32::<3>(starts), vmovl_high_s8(steps[1]))
+    }
+}
+
+/// Adds the products of a tile, which begin at `start`, times its steps.
+///
+/// # Safety
+/// As for [`dot`]; `nibbles` points to a tile's, `x` to a block.
+#[inline(always)]
+unsafe fn add_tile(
+    whole: [int32x4_t; 2],
+    nibbles: *const u8,
+    x: *const i8,
+    start: int32x4_t,
+    steps: int16x8_t,
+) -> [int32x4_t; 2] {
     // SAFETY: this function's contract; a tile holds 4 chunks of 32 bytes.
     unsafe {
         let x = [vld1q_s8(x), vld1q_s8(x.add(16))];
-        let nibbles = nibbles.cast::<u8>();
-        // Both halves of an offset, in every lane.
-        let start = vpaddlq_s16(vreinterpretq_s16_s32(vld1q_dup_s32(offset)));
         let mut sum = [start; 2];
         sum = add_nibbles::<0>(sum, nibbles, x);
         sum = add_nibbles::<1>(sum, nibbles.add(CHUNK), x);
@@ -214,7 +228,6 @@ unsafe fn add_tile(whole: [int32x4_t; 2], (steps, nibbles, x, offset): Tile) -> 
         sum = add_nibbles::<3>(sum, nibbles.add(3 * CHUNK), x);
         // With their start they are at most 8 * 127 * 32 < 2^15, which is their low half.
         let sum = vuzp1q_s16(vreinterpretq_s16_s32(sum[0]), vreinterpretq_s16_s32(sum[1]));
-        let steps = widened_steps(&*steps);
         [vmlal_s16(whole[0], vget_low_s16(sum), vget_low_s16(steps)), vmlal_high_s16(whole[1], sum, steps)]
     }
 }

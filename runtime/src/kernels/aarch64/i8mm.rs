@@ -46,6 +46,7 @@ fn gemm_q4(w: &WeightRows<'_>, x: &QuantizedRows<'_>, out: &mut Output<'_>, pane
 
 const TILE: RegisterTile<1, ROWS> = RegisterTile {
     depth: PANEL_K,
+    lanes: <Matrices as Multiplier<PAIRS, 4>>::LANES,
     spread_q8: spread_q8::<MATRICES>,
     spread_q4: spread_q4::<MATRICES>,
     multiply_q8,
@@ -87,21 +88,6 @@ unsafe impl Multiplier<PAIRS, 4> for Matrices {
             }
             sum
         }
-    }
-
-    #[inline(always)]
-    unsafe fn steps(steps: *const f32) -> [int32x4_t; 4] {
-        // SAFETY: as above.
-        unsafe {
-            let [a, b] = [vld1q_s16(steps.cast()), vld1q_s16(steps.add(4).cast())];
-            [vmovl_s16(vget_low_s16(a)), vmovl_high_s16(a), vmovl_s16(vget_low_s16(b)), vmovl_high_s16(b)]
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn of_weights([a, b]: [float32x4_t; 2]) -> [float32x4_t; 4] {
-        // SAFETY: as above.
-        unsafe { [vzip1q_f32(a, a), vzip2q_f32(a, a), vzip1q_f32(b, b), vzip2q_f32(b, b)] }
     }
 
     #[inline(always)]

@@ -31,19 +31,15 @@ pub(super) type Sums<const X: usize, const W: usize> = [[int32x4_t; W]; X];
 /// Implementors state the CPU features that their methods need; whoever calls them, or a function that is generic over
 /// them, has those enabled.
 pub(super) unsafe trait Multiplier<const X: usize, const W: usize> {
+    /// Lanes that a weight row has in a sum.
+    const LANES: usize = 4 * W / GROUP;
+
     /// Adds the products of 8 weights of 8 rows and 8 activations of 6.
     ///
     /// # Safety
     /// `w` points to 64 bytes.
     unsafe fn add_runs(sum: Sums<X, W>, w: *const i8, x: [int8x16_t; PAIRS]) -> Sums<X, W>;
-    /// The steps of 8 rows, a lane for each lane of a sum.
-    ///
-    /// # Safety
-    /// `steps` points to 32 bytes of a panel.
-    unsafe fn steps(steps: *const f32) -> [int32x4_t; W];
-    /// Scales of 8 weight rows, a lane for each lane of a sum.
-    unsafe fn of_weights(scales: [float32x4_t; 2]) -> [float32x4_t; W];
-    /// Scales of 6 rows of activations, likewise.
+    /// Scales of 6 rows of activations, each for the lanes that its sums have.
     ///
     /// # Safety
     /// `scales` points to 6.
@@ -85,13 +81,14 @@ unsafe fn load(x: *const i8) -> [int8x16_t; PAIRS] {
 
 /// A block of 8 rows of a panel, its steps, and the block of each row of activations that it meets.
 #[derive(Clone, Copy)]
-struct Place {
+struct Place<const W: usize> {
     w: *const i8,
+    /// `W` vectors.
     steps: *const f32,
     x: *const i8,
 }
 
-impl Place {
+impl<const W: usize> Place<W> {
     /// The block that comes `n` later.
     ///
     /// # Safety
@@ -102,7 +99,7 @@ impl Place {
         unsafe {
             Place {
                 w: self.w.add(n * HALF_BLOCK),
-                steps: self.steps.add(n * GROUP),
+                steps: self.steps.add(n * 4 * W),
                 x: self.x.add(n * BLOCKS),
             }
         }
@@ -116,15 +113,15 @@ impl Place {
 #[inline(always)]
 unsafe fn add_scaled_block<const X: usize, const W: usize, M: Multiplier<X, W>>(
     (sum, mut whole): (Sums<X, W>, Sums<X, W>),
-    place: Place,
+    place: Place<W>,
 ) -> (Sums<X, W>, Sums<X, W>) {
     // SAFETY: this function's contract.
     unsafe {
         let sum = add_block::<X, W, M>(sum, place.w, place.x);
-        let steps = M::steps(place.steps);
-        for i in 0..X {
-            for j in 0..W {
-                whole[i][j] = vmlaq_s32(whole[i][j], sum[i][j], steps[j]);
+        for j in 0..W {
+            let steps = vld1q_s32(place.steps.add(4 * j).cast());
+            for i in 0..X {
+                whole[i][j] = vmlaq_s32(whole[i][j], sum[i][j], steps);
             }
         }
         (sum, whole)
@@ -142,7 +139,7 @@ pub(super) unsafe fn multiply_q4<const X: usize, const W: usize, M: Multiplier<X
     x: Columns<'_, 1>,
     sums: &mut [[f32; PANEL_ROWS]; ROWS],
 ) {
-    let blocks = steps.len() / PANEL_ROWS;
+    let blocks = steps.len() / (PANEL_ROWS * M::LANES);
     check_lengths(blocks, values, &x, ROWS);
     let [(q, scales, _)] = x;
     for half in 0..2 {
@@ -151,9 +148,9 @@ pub(super) unsafe fn multiply_q4<const X: usize, const W: usize, M: Multiplier<X
         unsafe {
             let mut totals = M::to_lanes(load_sums(sums, half));
             for first in (0..blocks).step_by(SPAN) {
-                let place = Place {
+                let place = Place::<W> {
                     w: values.as_ptr().add((at + first) * HALF_BLOCK).cast(),
-                    steps: steps.as_ptr().add((at + first) * GROUP),
+                    steps: steps.as_ptr().add((at + first) * 4 * W),
                     x: q.as_ptr().add(first * BLOCKS),
                 };
                 let zero = [[vdupq_n_s32(0); W]; X];
@@ -191,24 +188,23 @@ pub(super) unsafe fn multiply_q8<const X: usize, const W: usize, M: Multiplier<X
     x: Columns<'_, 1>,
     sums: &mut [[f32; PANEL_ROWS]; ROWS],
 ) {
-    let blocks = scales.len() / PANEL_ROWS;
+    let blocks = scales.len() / (PANEL_ROWS * M::LANES);
     check_lengths(blocks, values, &x, ROWS);
     let [(q, x_scales, _)] = x;
     for half in 0..2 {
         let at = half * blocks;
-        // SAFETY: as in `multiply_q4`; 8 scales a block and half.
+        // SAFETY: as in `multiply_q4`.
         unsafe {
             let mut totals = M::to_lanes(load_sums(sums, half));
             for b in 0..blocks {
                 let w = values.as_ptr().add((at + b) * HALF_BLOCK).cast();
                 let sum = add_block::<X, W, M>([[vdupq_n_s32(0); W]; X], w, q.as_ptr().add(b * BLOCKS));
-                let scales = scales.as_ptr().add((at + b) * GROUP);
-                let x_scales = x_scales.as_ptr().add(b * ROWS);
-                let scales = M::of_weights([vld1q_f32(scales), vld1q_f32(scales.add(4))]);
-                let x_scales = M::of_activations(x_scales);
-                for i in 0..X {
-                    for j in 0..W {
-                        let scaled = vmulq_f32(vcvtq_f32_s32(sum[i][j]), scales[j]);
+                let scales = scales.as_ptr().add((at + b) * 4 * W);
+                let x_scales = M::of_activations(x_scales.as_ptr().add(b * ROWS));
+                for j in 0..W {
+                    let scale = vld1q_f32(scales.add(4 * j));
+                    for i in 0..X {
+                        let scaled = vmulq_f32(vcvtq_f32_s32(sum[i][j]), scale);
                         totals[i][j] = vfmaq_f32(totals[i][j], scaled, x_scales[i]);
                     }
                 }

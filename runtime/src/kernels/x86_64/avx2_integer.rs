@@ -46,7 +46,7 @@ pub(super) fn gemm_q4(
 pub(super) const COLUMNS: usize = 4;
 
 const TILE: RegisterTile<COLUMNS, COLUMNS> =
-    RegisterTile { depth: PANEL_K, spread_q8: spread_q8::<0>, spread_q4, multiply_q8, multiply_q4 };
+    RegisterTile { depth: PANEL_K, lanes: 1, spread_q8: spread_q8::<0>, spread_q4, multiply_q8, multiply_q4 };
 
 /// Nibbles become bytes of 0 to 15, steps pairs of equal numbers of 16 bits: the second factors of `vpmaddwd`.
 #[target_feature(enable = "avx2,fma,f16c")]

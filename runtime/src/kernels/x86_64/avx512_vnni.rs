@@ -103,8 +103,14 @@ unsafe impl Vnni for Avx512Vnni {
     }
 }
 
-const TILE: RegisterTile<COLUMNS, COLUMNS> =
-    RegisterTile { depth: PANEL_K, spread_q8: spread_q8::<SIGNS>, spread_q4, multiply_q8, multiply_q4 };
+const TILE: RegisterTile<COLUMNS, COLUMNS> = RegisterTile {
+    depth: PANEL_K,
+    lanes: 1,
+    spread_q8: spread_q8::<SIGNS>,
+    spread_q4,
+    multiply_q8,
+    multiply_q4,
+};
 
 /// The sums of block `b`, which start at the offset times `UNIT`.
 ///

@@ -99,8 +99,14 @@ unsafe impl Vnni for AvxVnni {
     }
 }
 
-const TILE: RegisterTile<COLUMNS, COLUMNS> =
-    RegisterTile { depth: PANEL_K, spread_q8: spread_q8::<SIGNS>, spread_q4, multiply_q8, multiply_q4 };
+const TILE: RegisterTile<COLUMNS, COLUMNS> = RegisterTile {
+    depth: PANEL_K,
+    lanes: 1,
+    spread_q8: spread_q8::<SIGNS>,
+    spread_q4,
+    multiply_q8,
+    multiply_q4,
+};
 
 /// Sums of a register tile: of each row of activations, two vectors of weight rows.
 type Sums = [[__m256i; 2]; COLUMNS];
