@@ -2,6 +2,9 @@
 //!
 //! Its floats are those of every ARM table; its integer products are in `neon_integer`.
 
+// Loops over `0..N`, because LLVM unrolls them into registers.
+#![allow(clippy::needless_range_loop)]
+
 use super::super::vector::{self, Lane, MAX_LANES, Simd, Unaligned};
 use super::super::{
     Kernels, KvRows, Output, QuantizedRowMut, Queries, Table, TileMut, WeightRows, attention, scalar,
@@ -178,28 +181,36 @@ fn quantize(x: &[f32], span: usize, row: QuantizedRowMut<'_>) {
         let inverse = if amax > 0.0 { 127.0 / amax } else { 0.0 };
         let scale = amax / 127.0;
         for (j, xs) in xs.as_chunks::<BLOCK>().0.iter().enumerate() {
-            let b = i * span + j;
-            let halves = [0, 16].map(|half| {
-                let [a, b, c, d] = [0, 4, 8, 12].map(|at| {
-                    // SAFETY: four floats of the block's 32.
-                    let x = unsafe { vld1q_f32(xs[half + at..].as_ptr()) };
-                    vreinterpretq_s16_s32(vcvtnq_s32_f32(vmulq_n_f32(x, inverse)))
-                });
-                let low = vreinterpretq_s8_s16(vuzp1q_s16(a, b));
-                vuzp1q_s8(low, vreinterpretq_s8_s16(vuzp1q_s16(c, d)))
-            });
+            let (b, q) = (i * span + j, rounded(xs, inverse));
             // SAFETY: the row has a block `b`, of four runs of 8 values.
             unsafe {
-                for (h, half) in halves.into_iter().enumerate() {
-                    vst1_s8(row.q.as_mut_ptr().add(row.run_at(4 * b + 2 * h)), vget_low_s8(half));
-                    vst1_s8(row.q.as_mut_ptr().add(row.run_at(4 * b + 2 * h + 1)), vget_high_s8(half));
-                }
+                let to = row.q.as_mut_ptr();
+                vst1_s8(to.add(row.run_at(4 * b)), vget_low_s8(q[0]));
+                vst1_s8(to.add(row.run_at(4 * b + 1)), vget_high_s8(q[0]));
+                vst1_s8(to.add(row.run_at(4 * b + 2)), vget_low_s8(q[1]));
+                vst1_s8(to.add(row.run_at(4 * b + 3)), vget_high_s8(q[1]));
                 *row.scale.get_unchecked_mut(row.block_at(b)) = scale;
-                *row.offset.get_unchecked_mut(row.block_at(b)) = offset_of(halves);
+                *row.offset.get_unchecked_mut(row.block_at(b)) = offset_of(q);
             }
         }
     }
     scalar::quantize(&x[whole * BLOCK..], span, row.skip(whole));
+}
+
+/// A block times `inverse`, to the nearest whole numbers.
+#[inline(always)]
+fn rounded(x: &[f32; BLOCK], inverse: f32) -> [int8x16_t; 2] {
+    // SAFETY: NEON is there, and the block holds 8 vectors of four floats.
+    unsafe {
+        let mut fours = [vdupq_n_s16(0); 8];
+        for v in 0..8 {
+            let x = vmulq_n_f32(vld1q_f32(x.as_ptr().add(4 * v)), inverse);
+            fours[v] = vreinterpretq_s16_s32(vcvtnq_s32_f32(x));
+        }
+        let [a, b, c, d, e, f, g, h] = fours;
+        let low = |a, b| vreinterpretq_s8_s16(vuzp1q_s16(a, b));
+        [vuzp1q_s8(low(a, b), low(c, d)), vuzp1q_s8(low(e, f), low(g, h))]
+    }
 }
 
 /// See [`Kernels::quantize`].
