@@ -7,7 +7,7 @@
 use crate::format::WeightFormat;
 use crate::format::block::{self, BLOCK, GROUP};
 use crate::kernels::{
-    Kernels, KvRows, KvSlice, Output, Panel, QuantizedRows, Queries, TileMut, WeightRows, span,
+    Kernels, KvRows, KvSlice, Output, Panel, QuantizedRows, Queries, RowLayout, TileMut, WeightRows, span,
 };
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -192,8 +192,7 @@ fn product(
         let mut output = Output::new(TileMut::new(&mut out, n, columns), None);
         let operation = if format.is_quantized() {
             let x = Activations::of(kernels, &x, depth, span(format));
-            let x = QuantizedRows::new(&x.q, &x.scale, &x.offset, n, depth, span(format));
-            kernels.gemm_quantized(&weights, &x, &mut output, &mut Room::new().panel());
+            kernels.gemm_quantized(&weights, &x.rows(), &mut output, &mut Room::new().panel());
             "gemm_quantized"
         } else {
             let mut buffer = vec![0.0; kernels.float_buffer_len(depth)];
@@ -314,8 +313,9 @@ impl Room {
     }
 }
 
-/// Activations of `n` rows as a table makes them.
+/// Rows of activations as a table makes them.
 pub(crate) struct Activations {
+    pub(crate) layout: RowLayout,
     pub(crate) q: Vec<i8>,
     pub(crate) scale: Vec<f32>,
     pub(crate) offset: Vec<i32>,
@@ -323,16 +323,16 @@ pub(crate) struct Activations {
 
 impl Activations {
     pub(crate) fn of(kernels: &Kernels, x: &[f32], k: usize, span: usize) -> Self {
-        let (n, padded) = (x.len() / k, k.next_multiple_of(BLOCK));
-        let blocks = n * padded / BLOCK;
+        let layout = kernels.layout(x.len() / k, k, span);
+        let (values, blocks) = (layout.values(), layout.blocks());
         let mut made =
-            Activations { q: vec![9; n * padded], scale: vec![9.0; blocks], offset: vec![9; blocks] };
-        for (t, x) in x.chunks_exact(k).enumerate() {
-            let b = t * padded / BLOCK..(t + 1) * padded / BLOCK;
-            let q = &mut made.q[t * padded..(t + 1) * padded];
-            kernels.quantize(x, span, q, &mut made.scale[b.clone()], &mut made.offset[b]);
-        }
+            Activations { layout, q: vec![9; values], scale: vec![9.0; blocks], offset: vec![9; blocks] };
+        kernels.quantize_rows(x, &layout, &mut made.q, &mut made.scale, &mut made.offset);
         made
+    }
+
+    pub(crate) fn rows(&self) -> QuantizedRows<'_> {
+        QuantizedRows::new(self.layout, &self.q, &self.scale, &self.offset)
     }
 }
 

@@ -5,7 +5,6 @@
 use half::f16;
 use pg_runtime::Kernels;
 use pg_runtime::format::WeightFormat;
-use pg_runtime::format::block::BLOCK;
 use pg_runtime::kernels::{
     KvRows, KvSlice, Output, Panel, QuantizedRows, Queries, TileMut, WeightRows, span,
 };
@@ -141,17 +140,15 @@ fn product(
     n: usize,
 ) -> Box<dyn FnMut()> {
     let weights = weights(format, k, rows);
-    let (x, span, blocks) = (floats(n * k, 1), span(format), k / BLOCK);
-    let (mut q, mut scale, mut offset) = (vec![0; n * k], vec![0.0; n * blocks], vec![0; n * blocks]);
-    for (t, x) in x.chunks_exact(k).enumerate() {
-        let (b, v) = (t * blocks..(t + 1) * blocks, t * k..(t + 1) * k);
-        kernels.quantize(x, span, &mut q[v], &mut scale[b.clone()], &mut offset[b]);
-    }
+    let (x, layout) = (floats(n * k, 1), kernels.layout(n, k, span(format)));
+    let (mut q, mut scale, mut offset) =
+        (vec![0; layout.values()], vec![0.0; layout.blocks()], vec![0; layout.blocks()]);
+    kernels.quantize_rows(&x, &layout, &mut q, &mut scale, &mut offset);
     let mut out = vec![0.0; n * rows];
     let mut panel = (vec![0; Panel::VALUES], vec![0.0; Panel::SCALES], vec![0.0; Panel::SUMS]);
     Box::new(move || {
         let w = WeightRows::new(format, &weights, k, rows);
-        let x = QuantizedRows::new(&q, &scale, &offset, n, k, span);
+        let x = QuantizedRows::new(layout, &q, &scale, &offset);
         let mut panel = Panel::new(&mut panel.0, &mut panel.1, &mut panel.2);
         let mut out = Output::new(TileMut::new(&mut out, n, rows), None);
         kernels.gemm_quantized(&w, &x, &mut out, &mut panel);
@@ -171,8 +168,10 @@ fn product_f16(kernels: &'static Kernels, rows: usize, k: usize, n: usize) -> Bo
 
 fn quantize(kernels: &'static Kernels, format: WeightFormat) -> Box<dyn FnMut()> {
     let x = floats(2048, 1);
-    let (mut q, mut scale, mut offset) = (vec![0; 2048], vec![0.0; 2048 / BLOCK], vec![0; 2048 / BLOCK]);
-    Box::new(move || kernels.quantize(&x, span(format), &mut q, &mut scale, &mut offset))
+    let layout = kernels.layout(1, 2048, span(format));
+    let (mut q, mut scale, mut offset) =
+        (vec![0; layout.values()], vec![0.0; layout.blocks()], vec![0; layout.blocks()]);
+    Box::new(move || kernels.quantize_rows(&x, &layout, &mut q, &mut scale, &mut offset))
 }
 
 fn attend_f32(

@@ -30,7 +30,10 @@ mod vector;
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 mod x86_64;
 
-pub use operands::{KvRows, KvSlice, Output, Panel, QuantizedRows, Queries, Strips, TileMut, WeightRows};
+pub use operands::{
+    KvRows, KvSlice, Output, Panel, QuantizedRowMut, QuantizedRows, Queries, RowLayout, Strips, TileMut,
+    WeightRows,
+};
 pub(crate) use panel::even_parts;
 pub use peak::{Operands, Peak};
 
@@ -54,7 +57,9 @@ pub struct Kernels {
 /// checks around [`Kernels`] guarantee, and because they trust the lengths checked by its methods.
 #[allow(clippy::type_complexity)] // one signature a line reads better than fourteen aliases
 struct Table {
-    quantize: unsafe fn(&[f32], usize, &mut [i8], &mut [f32], &mut [i32]),
+    quantize: unsafe fn(&[f32], usize, QuantizedRowMut<'_>),
+    /// Rows of activations that integer products want interleaved when there are more than one.
+    interleaved: usize,
     gemm_q8: unsafe fn(&WeightRows<'_>, &QuantizedRows<'_>, &mut Output<'_>, &mut Panel<'_>),
     gemm_q4: unsafe fn(&WeightRows<'_>, &QuantizedRows<'_>, &mut Output<'_>, &mut Panel<'_>),
     gemm_f32: unsafe fn(&WeightRows<'_>, &[f32], &mut Output<'_>),
@@ -142,19 +147,43 @@ impl Kernels {
         self.name.into()
     }
 
-    /// Quantizes a row of activations to blocks of 32: `x ~ scale * q`, and each block's `offset`: what 4-bit weights
-    /// stored as 0 to 15 instead of -8 to 7 make its products too large by, negated. `span` neighbouring blocks get the
-    /// same scale: see [`span`].
+    /// How `n` rows of `k` activations lie for this table's integer products, `span` neighbouring blocks with the same
+    /// scale: see [`span`].
+    pub fn layout(&self, n: usize, k: usize, span: usize) -> RowLayout {
+        RowLayout::new(n, k, span, if n > 1 { self.table.interleaved } else { 1 })
+    }
+
+    /// Quantizes a row of activations, or a part of it that begins with a block and a span, to blocks of 32:
+    /// `x ~ scale * q`, and each block's `offset`: what 4-bit weights stored as 0 to 15 instead of -8 to 7 make its
+    /// products too large by, negated. `span` neighbouring blocks get the same scale.
     ///
-    /// `q` is [`k` rounded up to whole blocks]; what lies beyond `x` is zero. `scale` and `offset` hold one value
-    /// a block. An offset is two numbers of 16 bits: -8 times the sum of the `q[i]` with `i % 4` below 2 (in the low
-    /// half), and of the others, as products of pairs of neighbours are summed in the halves of a 32-bit lane.
-    pub fn quantize(&self, x: &[f32], span: usize, q: &mut [i8], scale: &mut [f32], offset: &mut [i32]) {
-        assert!(span > 0);
-        assert_eq!(q.len(), x.len().next_multiple_of(BLOCK));
-        assert!(scale.len() == q.len() / BLOCK && offset.len() == scale.len());
+    /// What lies beyond `x` in the last block is zero. An offset is two numbers of 16 bits: -8 times the sum of the `q[i]`
+    /// with `i % 4` below 2 (in the low half), and of the others, as products of pairs of neighbours are summed in the
+    /// halves of a 32-bit lane.
+    pub fn quantize(&self, x: &[f32], span: usize, row: QuantizedRowMut<'_>) {
+        assert!(span > 0 && row.blocks() == x.len().div_ceil(BLOCK), "blocks");
+        assert!([1, self.table.interleaved].contains(&row.interleaved()), "interleaved rows");
         // SAFETY: the table runs here (see the module's documentation), lengths are checked above.
-        unsafe { (self.table.quantize)(x, span, q, scale, offset) }
+        unsafe { (self.table.quantize)(x, span, row) }
+    }
+
+    /// Quantizes the rows `x`, `[n, k]` without gaps, to slices as long as `layout` says.
+    pub fn quantize_rows(
+        &self,
+        x: &[f32],
+        layout: &RowLayout,
+        q: &mut [i8],
+        scale: &mut [f32],
+        offset: &mut [i32],
+    ) {
+        assert!(q.len() == layout.values() && scale.len() == layout.blocks() && offset.len() == scale.len());
+        for (t, x) in x.chunks_exact(x.len() / layout.n()).enumerate() {
+            let first = t / layout.interleaved() * layout.bundle_blocks();
+            let blocks = first..first + layout.bundle_blocks();
+            let q = &mut q[blocks.start * BLOCK..blocks.end * BLOCK];
+            let (scale, offset) = (&mut scale[blocks.clone()], &mut offset[blocks]);
+            self.quantize(x, layout.span(), QuantizedRowMut::new(layout, t, q, scale, offset));
+        }
     }
 
     /// `out[t][r]` takes `dot(weights[r], x[t])` of quantized weights and activations; `panel` is scratch memory.
@@ -168,6 +197,7 @@ impl Kernels {
         assert_eq!((out.n_rows(), out.n_cols()), (x.n(), w.rows()), "tile");
         assert_eq!(x.k_padded(), w.format().padded(w.k()), "row length");
         assert!(x.span().is_multiple_of(span(w.format())), "blocks with a common scale");
+        assert!(x.interleaved() == self.table.interleaved || x.n() == 1, "interleaved rows");
         let f = match w.format() {
             WeightFormat::Q8 => self.table.gemm_q8,
             WeightFormat::Q4 => self.table.gemm_q4,
@@ -349,6 +379,9 @@ impl Kernels {
         unsafe { (self.table.narrow)(x, out) }
     }
 }
+
+/// The most rows of activations that any table interleaves.
+const MOST_INTERLEAVED: usize = if cfg!(target_arch = "aarch64") { 6 } else { 1 };
 
 /// Neighbouring blocks of activations that have to share a scale to meet weights of `format`: the products of 4-bit
 /// weights stay integers that long.

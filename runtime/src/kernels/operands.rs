@@ -73,33 +73,24 @@ impl<'a> WeightRows<'a> {
     }
 }
 
-/// Activations in blocks of 32: see [`super::Kernels::quantize`].
-#[derive(Debug, Clone, Copy)]
-pub struct QuantizedRows<'a> {
-    q: &'a [i8],
-    scale: &'a [f32],
-    offset: &'a [i32],
+/// How rows of quantized activations lie in memory: one after the other, or several *interleaved*, 8 values of each in
+/// turn, for tables whose products read them side by side. Scales and offsets are interleaved likewise, one of each in
+/// turn. The last rows have their places filled up with others that nobody reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowLayout {
     n: usize,
     k_padded: usize,
     span: usize,
+    interleaved: usize,
 }
 
-impl<'a> QuantizedRows<'a> {
-    /// `n` rows of `k` values, padded to whole blocks, `span` of which share a scale.
-    ///
-    /// # Panics
-    /// If a slice is shorter than that.
-    pub fn new(q: &'a [i8], scale: &'a [f32], offset: &'a [i32], n: usize, k: usize, span: usize) -> Self {
-        let k_padded = k.next_multiple_of(BLOCK);
-        let blocks = n * k_padded / BLOCK;
-        QuantizedRows {
-            q: &q[..n * k_padded],
-            scale: &scale[..blocks],
-            offset: &offset[..blocks],
-            n,
-            k_padded,
-            span,
-        }
+impl RowLayout {
+    /// Values of a row that stay together.
+    const RUN: usize = 8;
+
+    /// `n` rows of `k` values, padded to whole blocks, `span` of which share a scale; `interleaved` rows at a time.
+    pub(super) fn new(n: usize, k: usize, span: usize, interleaved: usize) -> Self {
+        RowLayout { n, k_padded: k.next_multiple_of(BLOCK), span, interleaved }
     }
 
     /// Number of rows.
@@ -107,33 +98,183 @@ impl<'a> QuantizedRows<'a> {
         self.n
     }
 
-    /// Values in a row, padding included.
-    pub fn k_padded(&self) -> usize {
-        self.k_padded
-    }
-
-    /// The rows from `first` on.
-    pub fn rows_from(&self, first: usize) -> Self {
-        let b = first * self.k_padded / BLOCK;
-        let (q, scale, offset) = (&self.q[first * self.k_padded..], &self.scale[b..], &self.offset[b..]);
-        QuantizedRows { q, scale, offset, n: self.n - first, ..*self }
-    }
-
     /// Neighbouring blocks that share a scale.
     pub fn span(&self) -> usize {
         self.span
     }
 
-    /// Blocks `part` of row `t`, without a check: there are as many of these as of register tiles.
+    /// Rows that are interleaved: rows come in bundles of as many.
+    pub fn interleaved(&self) -> usize {
+        self.interleaved
+    }
+
+    /// Number of bundles.
+    pub fn bundles(&self) -> usize {
+        self.n.div_ceil(self.interleaved)
+    }
+
+    /// Scales, or offsets, of a bundle.
+    pub fn bundle_blocks(&self) -> usize {
+        self.interleaved * self.k_padded / BLOCK
+    }
+
+    /// Scales, or offsets, of all rows.
+    pub fn blocks(&self) -> usize {
+        self.bundles() * self.bundle_blocks()
+    }
+
+    /// Values of all rows.
+    pub fn values(&self) -> usize {
+        self.blocks() * BLOCK
+    }
+
+    /// Most values that `n` rows of `k` take in any table's layout.
+    pub const fn most_values(n: usize, k: usize) -> usize {
+        let rows = if n > 1 { n.next_multiple_of(super::MOST_INTERLEAVED) } else { n };
+        rows * k.next_multiple_of(BLOCK)
+    }
+}
+
+/// Where one row of activations goes when it is quantized: into its place in a bundle, or in some blocks of one.
+#[derive(Debug)]
+pub struct QuantizedRowMut<'a> {
+    pub(super) q: &'a mut [i8],
+    pub(super) scale: &'a mut [f32],
+    pub(super) offset: &'a mut [i32],
+    place: usize,
+    interleaved: usize,
+}
+
+impl<'a> QuantizedRowMut<'a> {
+    /// Row `t` of rows that lie as `layout` says; the slices hold some blocks of its bundle.
+    ///
+    /// # Panics
+    /// If their lengths do not belong together.
+    pub fn new(
+        layout: &RowLayout,
+        t: usize,
+        q: &'a mut [i8],
+        scale: &'a mut [f32],
+        offset: &'a mut [i32],
+    ) -> Self {
+        let interleaved = layout.interleaved;
+        assert!(q.len() == scale.len() * BLOCK && offset.len() == scale.len(), "blocks");
+        assert!(scale.len().is_multiple_of(interleaved), "bundle");
+        QuantizedRowMut { q, scale, offset, place: t % interleaved, interleaved }
+    }
+
+    /// Blocks of the row.
+    pub(super) fn blocks(&self) -> usize {
+        self.scale.len() / self.interleaved
+    }
+
+    /// Rows in the bundle.
+    pub(super) fn interleaved(&self) -> usize {
+        self.interleaved
+    }
+
+    /// Where run `i` of 8 values begins in `q`.
+    #[inline(always)]
+    pub(super) fn run_at(&self, i: usize) -> usize {
+        (i * self.interleaved + self.place) * RowLayout::RUN
+    }
+
+    /// Where the scale and the offset of block `b` are.
+    #[inline(always)]
+    pub(super) fn block_at(&self, b: usize) -> usize {
+        b * self.interleaved + self.place
+    }
+
+    /// Writes block `b`.
+    pub(super) fn put(&mut self, b: usize, q: &[i8; BLOCK], scale: f32, offset: i32) {
+        for (i, run) in q.as_chunks::<{ RowLayout::RUN }>().0.iter().enumerate() {
+            let at = self.run_at(b * (BLOCK / RowLayout::RUN) + i);
+            self.q[at..at + RowLayout::RUN].copy_from_slice(run);
+        }
+        let at = self.block_at(b);
+        (self.scale[at], self.offset[at]) = (scale, offset);
+    }
+
+    /// The row from block `b` on.
+    pub(super) fn skip(self, b: usize) -> Self {
+        let first = b * self.interleaved;
+        let (scale, offset) = (&mut self.scale[first..], &mut self.offset[first..]);
+        QuantizedRowMut { q: &mut self.q[first * BLOCK..], scale, offset, ..self }
+    }
+}
+
+/// Activations in blocks of 32: see [`super::Kernels::quantize`].
+#[derive(Debug, Clone, Copy)]
+pub struct QuantizedRows<'a> {
+    q: &'a [i8],
+    scale: &'a [f32],
+    offset: &'a [i32],
+    layout: RowLayout,
+    /// Rows of the first bundle that come before the first row.
+    skipped: usize,
+}
+
+impl<'a> QuantizedRows<'a> {
+    /// Rows that lie as `layout` says.
+    ///
+    /// # Panics
+    /// If a slice is shorter than that.
+    pub fn new(layout: RowLayout, q: &'a [i8], scale: &'a [f32], offset: &'a [i32]) -> Self {
+        let (values, blocks) = (layout.values(), layout.blocks());
+        let (q, scale, offset) = (&q[..values], &scale[..blocks], &offset[..blocks]);
+        QuantizedRows { q, scale, offset, layout, skipped: 0 }
+    }
+
+    /// Number of rows.
+    pub fn n(&self) -> usize {
+        self.layout.n
+    }
+
+    /// Values in a row, padding included.
+    pub fn k_padded(&self) -> usize {
+        self.layout.k_padded
+    }
+
+    /// The rows from `first` on.
+    pub fn rows_from(&self, first: usize) -> Self {
+        let at = self.skipped + first;
+        let b = at / self.interleaved() * self.layout.bundle_blocks();
+        let (q, scale, offset) = (&self.q[b * BLOCK..], &self.scale[b..], &self.offset[b..]);
+        let layout = RowLayout { n: self.n() - first, ..self.layout };
+        QuantizedRows { q, scale, offset, layout, skipped: at % self.interleaved() }
+    }
+
+    /// Neighbouring blocks that share a scale.
+    pub fn span(&self) -> usize {
+        self.layout.span
+    }
+
+    /// Rows that are interleaved.
+    pub fn interleaved(&self) -> usize {
+        self.layout.interleaved
+    }
+
+    /// Rows of the first bundle that come before the first row.
+    pub(super) fn skipped(&self) -> usize {
+        self.skipped
+    }
+
+    /// Bundles that the rows are in.
+    pub(super) fn bundles(&self) -> usize {
+        (self.skipped + self.n()).div_ceil(self.interleaved())
+    }
+
+    /// Blocks `part` of bundle `i`, without a check: there are as many of these as of register tiles.
     ///
     /// # Safety
-    /// `t` is below the number of rows, `part` within a row.
+    /// `i` is below the number of bundles, `part` within a row.
     #[inline(always)]
-    pub(super) unsafe fn part(&self, t: usize, part: &Range<usize>) -> (&'a [i8], &'a [f32], &'a [i32]) {
-        let blocks = self.k_padded / BLOCK;
-        debug_assert!(t < self.n && part.start <= part.end && part.end <= blocks);
-        let (first, last) = (t * blocks + part.start, t * blocks + part.end);
-        // SAFETY: `new` cut the slices to `n` rows of whole blocks, and this function's contract keeps within them.
+    pub(super) unsafe fn part(&self, i: usize, part: &Range<usize>) -> (&'a [i8], &'a [f32], &'a [i32]) {
+        let blocks = self.layout.k_padded / BLOCK;
+        debug_assert!(i < self.bundles() && part.start <= part.end && part.end <= blocks);
+        let at = |b: usize| (i * blocks + b) * self.layout.interleaved;
+        let (first, last) = (at(part.start), at(part.end));
+        // SAFETY: `new` and `rows_from` cut the slices to whole bundles, and this function's contract keeps within them.
         unsafe {
             (
                 self.q.get_unchecked(first * BLOCK..last * BLOCK),
@@ -143,10 +284,11 @@ impl<'a> QuantizedRows<'a> {
         }
     }
 
-    /// Values, scales and offsets of row `t`.
+    /// Values, scales and offsets of row `t` of rows that are not interleaved.
     #[inline]
     pub fn row(&self, t: usize) -> (&'a [i8], &'a [f32], &'a [i32]) {
-        let (k, b) = (self.k_padded, self.k_padded / BLOCK);
+        assert_eq!(self.interleaved(), 1, "interleaved rows");
+        let (k, b) = (self.k_padded(), self.k_padded() / BLOCK);
         (&self.q[t * k..(t + 1) * k], &self.scale[t * b..(t + 1) * b], &self.offset[t * b..(t + 1) * b])
     }
 }
@@ -163,7 +305,7 @@ impl<'a> Panel<'a> {
     /// Bytes of `values`.
     pub const VALUES: usize = panel::PANEL_ROWS * panel::PANEL_K;
     /// Length of `scales`.
-    pub const SCALES: usize = Self::VALUES / BLOCK;
+    pub const SCALES: usize = Self::VALUES / BLOCK * panel::MOST_LANES;
     /// Length of `sums`.
     pub const SUMS: usize = panel::PANEL_ROWS * panel::PANEL_N;
 
@@ -233,12 +375,22 @@ impl<'a, T> TileMut<'a, T> {
         taken
     }
 
+    /// Cuts the first `n` rows off.
+    pub fn take_rows(&mut self, n: usize) -> Self {
+        assert!(n <= self.n_rows);
+        let taken = TileMut { n_rows: n, ..*self };
+        // What is taken is no longer part of this tile.
+        self.first = self.first.wrapping_add(n * self.stride);
+        self.n_rows -= n;
+        taken
+    }
+
     /// This tile's part of row `t`.
     #[inline]
     pub fn row(&mut self, t: usize) -> &mut [T] {
         assert!(t < self.n_rows);
         // SAFETY: `new` checked that rows of `stride` elements lie in the borrowed slice, `split_columns`,
-        // `take_columns` and `Strips` that this tile lies inside them and that no other has its elements; `t` is
+        // `take_columns`, `take_rows` and `Strips` that this tile lies inside them and that no other has its elements; `t` is
         // checked above.
         unsafe { core::slice::from_raw_parts_mut(self.first.add(t * self.stride), self.n_cols) }
     }

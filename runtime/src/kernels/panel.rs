@@ -21,6 +21,8 @@ pub(super) const PANEL_N: usize = 384;
 /// weights' steps in the instruction that widens them, so they stay integers, without a conversion a block, for as long
 /// as the activations have one scale.
 pub(super) const SPAN: usize = 4;
+/// Most lanes that the sum of a row and a row of activations has, or of two of these.
+pub(super) const MOST_LANES: usize = if cfg!(target_arch = "aarch64") { 2 } else { 1 };
 /// Bytes of one block of a panel.
 pub(super) const PANEL_BLOCK: usize = PANEL_ROWS * BLOCK;
 
@@ -28,33 +30,36 @@ pub(super) const PANEL_BLOCK: usize = PANEL_ROWS * BLOCK;
 #[cfg_attr(target_arch = "aarch64", allow(dead_code))]
 pub(super) const RUNS: usize = BLOCK / RUN;
 
-/// Rows of activations of a register tile, cut to the panel's blocks.
-pub(super) type Columns<'a, const N: usize> = [(&'a [i8], &'a [f32], &'a [i32]); N];
+/// Rows of activations of a register tile, or bundles of interleaved ones, cut to the panel's blocks.
+pub(super) type Columns<'a, const B: usize> = [(&'a [i8], &'a [f32], &'a [i32]); B];
 
 /// Brings tiles `tiles` of a group to `half` (0 or 1) of the panel's rows: `(group, tiles, half, values, scales)`. How a
-/// panel is ordered, and what `scales` holds in 4 bytes a block and row, is between this and [`Multiply`].
+/// panel is ordered, and what `scales` holds in 4 bytes a block, row and lane, is between this and [`Multiply`].
 pub(super) type Spread = unsafe fn(&[u8], Range<usize>, usize, &mut [u8], &mut [f32]);
 /// `sums[t][r] += panel[r] . x[t]`, for `Q4` in units of the row's scale: `(values, scales, x, sums)`.
-pub(super) type Multiply<const N: usize> =
-    unsafe fn(&[u8], &[f32], Columns<'_, N>, &mut [[f32; PANEL_ROWS]; N]);
+pub(super) type Multiply<const B: usize, const N: usize> =
+    unsafe fn(&[u8], &[f32], Columns<'_, B>, &mut [[f32; PANEL_ROWS]; N]);
 
-/// What an instruction set adds: a product with `N` rows of activations in registers, and what brings weights into the
-/// form that it wants. The functions need that instruction set's features, and slices that all hold as many blocks as
-/// `scales` has vectors of [`PANEL_ROWS`].
-pub(super) struct RegisterTile<const N: usize> {
+/// What an instruction set adds: a product with `N` rows of activations in registers, which lie in `B` bundles, and what
+/// brings weights into the form that it wants. The functions need that instruction set's features, and slices that all
+/// hold as many blocks as `scales` has vectors of [`PANEL_ROWS`] times `lanes`.
+pub(super) struct RegisterTile<const B: usize, const N: usize> {
     /// Weights of a row in a panel, whole spans of blocks: what leaves the nearest cache room for activations.
     pub(super) depth: usize,
+    /// Lanes that a row's sum has, each with a scale in the panel: at most [`MOST_LANES`].
+    pub(super) lanes: usize,
     pub(super) spread_q8: Spread,
     pub(super) spread_q4: Spread,
-    pub(super) multiply_q8: Multiply<N>,
-    pub(super) multiply_q4: Multiply<N>,
+    pub(super) multiply_q8: Multiply<B, N>,
+    pub(super) multiply_q4: Multiply<B, N>,
 }
 
-/// What the loops over the blocks of a panel rely on.
+/// What the loops over the blocks of a panel rely on: bundles are of `interleaved` rows.
 #[inline]
-pub(super) fn check_lengths(blocks: usize, values: &[u8], x: &[(&[i8], &[f32], &[i32])]) {
+pub(super) fn check_lengths(blocks: usize, values: &[u8], x: &[(&[i8], &[f32], &[i32])], interleaved: usize) {
     assert!(values.len() == blocks * PANEL_BLOCK);
-    assert!(x.iter().all(|(q, s, o)| q.len() == blocks * BLOCK && s.len() == blocks && o.len() == blocks));
+    let n = blocks * interleaved;
+    assert!(x.iter().all(|(q, s, o)| q.len() == n * BLOCK && s.len() == n && o.len() == n));
 }
 
 /// `0..n` in as few parts of at most `max` as will do, all of nearly the same length.
@@ -68,30 +73,32 @@ pub(crate) fn even_parts(n: usize, max: usize) -> impl Iterator<Item = Range<usi
 /// # Safety
 /// The CPU has the features that the functions of `tile` need.
 #[inline(always)]
-pub(super) unsafe fn gemm<const N: usize>(
-    tile: &RegisterTile<N>,
+pub(super) unsafe fn gemm<const B: usize, const N: usize>(
+    tile: &RegisterTile<B, N>,
     w: &WeightRows<'_>,
     x: &QuantizedRows<'_>,
     out: &mut Output<'_>,
     panel: &mut Panel<'_>,
 ) {
+    let interleaved = const { N / B };
     debug_assert!(tile.depth <= PANEL_K && tile.depth.is_multiple_of(SPAN * BLOCK));
+    assert_eq!(x.interleaved(), interleaved, "interleaved rows");
     let format = w.format();
     let (spread, multiply) = match format {
         WeightFormat::Q4 => (tile.spread_q4, tile.multiply_q4),
         _ => (tile.spread_q8, tile.multiply_q8),
     };
     let blocks = x.k_padded() / BLOCK;
-    for part in even_parts(x.n(), PANEL_N) {
-        let (first_t, n) = (part.start, part.len());
+    for bundles in even_parts(x.bundles(), PANEL_N / interleaved) {
         for first in (0..w.groups()).step_by(2) {
             let groups = [first, (first + 1).min(w.groups() - 1)].map(|g| w.group(g));
-            let sums = &mut panel.sums.as_chunks_mut::<PANEL_ROWS>().0[..n.next_multiple_of(N)];
+            let rows = (bundles.len() * interleaved).next_multiple_of(N);
+            let sums = &mut panel.sums.as_chunks_mut::<PANEL_ROWS>().0[..rows];
             sums.fill([0.0; PANEL_ROWS]);
             for b in (0..blocks).step_by(tile.depth / BLOCK) {
                 let part = b..blocks.min(b + tile.depth / BLOCK);
                 let values = &mut panel.values[..part.len() * PANEL_BLOCK];
-                let scales = &mut panel.scales[..part.len() * PANEL_ROWS];
+                let scales = &mut panel.scales[..part.len() * PANEL_ROWS * tile.lanes];
                 for (half, group) in groups.iter().enumerate() {
                     // SAFETY: the features are there (this function's contract); the slices were cut to
                     // the same number of blocks, here and below.
@@ -99,10 +106,11 @@ pub(super) unsafe fn gemm<const N: usize>(
                 }
                 for (i, sums) in sums.as_chunks_mut::<N>().0.iter_mut().enumerate() {
                     // A loop, because `from_fn` is called and not inlined here.
-                    let mut columns: Columns<'_, N> = [(&[], &[], &[]); N];
+                    let mut columns: Columns<'_, B> = [(&[], &[], &[]); B];
                     for (j, column) in columns.iter_mut().enumerate() {
-                        // SAFETY: the row is one of `n` from `first_t` on, `part` one of its `blocks`.
-                        *column = unsafe { x.part(first_t + (i * N + j).min(n - 1), &part) };
+                        let bundle = bundles.start + (i * B + j).min(bundles.len() - 1);
+                        // SAFETY: the bundle is one of `bundles`, `part` one of the row's `blocks`.
+                        *column = unsafe { x.part(bundle, &part) };
                     }
                     // SAFETY: as above.
                     unsafe { multiply(values, scales, columns, sums) };
@@ -114,10 +122,12 @@ pub(super) unsafe fn gemm<const N: usize>(
                     *scales = q4_row_scales(group);
                 }
             }
-            for (t, sums) in sums[..n].iter().enumerate() {
+            let first_row = bundles.start * interleaved;
+            let rows = x.skipped().max(first_row)..(x.skipped() + x.n()).min(bundles.end * interleaved);
+            for t in rows {
                 let mut results = row_scales;
-                results.iter_mut().zip(sums).for_each(|(result, sum)| *result *= sum);
-                out.put_vectors(first_t + t, first * GROUP, results);
+                results.iter_mut().zip(&sums[t - first_row]).for_each(|(result, sum)| *result *= sum);
+                out.put_vectors(t - x.skipped(), first * GROUP, results);
             }
         }
     }

@@ -2,7 +2,10 @@
 
 use super::attention_i16::{KEYS, PROBABILITY, TINY, VALUE, largest_factor};
 use super::peak::{Operands, Peak, VALUES};
-use super::{AttendQuantized, Kernels, KvRows, Output, QuantizedRows, Queries, Table, TileMut, WeightRows};
+use super::{
+    AttendQuantized, Kernels, KvRows, Output, QuantizedRowMut, QuantizedRows, Queries, Table, TileMut,
+    WeightRows,
+};
 use crate::format::block::{self, BLOCK, RUN};
 use half::f16;
 
@@ -11,6 +14,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     tract: false,
     table: Table {
         quantize,
+        interleaved: 1,
         gemm_q8: |w, x, out, _| gemm_quantized(w, x, out),
         gemm_q4: |w, x, out, _| gemm_quantized(w, x, out),
         gemm_f32: |w, x, out| gemm_float(w, x, out, f32::from_le_bytes),
@@ -55,18 +59,16 @@ fn products(passes: u64, a: &[i32; 64]) -> i32 {
     })
 }
 
-pub(super) fn quantize(x: &[f32], span: usize, q: &mut [i8], scale: &mut [f32], offset: &mut [i32]) {
-    let blocks = x.chunks(span * BLOCK).zip(q.chunks_mut(span * BLOCK));
-    for ((xs, qs), (scale, offset)) in blocks.zip(scale.chunks_mut(span).zip(offset.chunks_mut(span))) {
+pub(super) fn quantize(x: &[f32], span: usize, mut row: QuantizedRowMut<'_>) {
+    for (i, xs) in x.chunks(span * BLOCK).enumerate() {
         let amax = xs.iter().fold(0f32, |m, v| m.max(v.abs()));
         let inverse = if amax > 0.0 { 127.0 / amax } else { 0.0 };
-        scale.fill(amax / 127.0);
-        qs.fill(0);
-        for (q, v) in qs.iter_mut().zip(xs) {
-            *q = libm::rintf(v * inverse) as i8;
-        }
-        for (offset, qs) in offset.iter_mut().zip(qs.chunks(BLOCK)) {
-            *offset = offset_of(qs);
+        for (j, xs) in xs.chunks(BLOCK).enumerate() {
+            let mut q = [0; BLOCK];
+            for (q, v) in q.iter_mut().zip(xs) {
+                *q = libm::rintf(v * inverse) as i8;
+            }
+            row.put(i * span + j, &q, amax / 127.0, offset_of(&q));
         }
     }
 }

@@ -135,21 +135,42 @@ fn activations_are_quantized_to_the_same_bits() {
             let mut x = shifted(&numbers.floats(n), offset);
             x[offset] = if n % 2 == 0 { 0.0 } else { 3.5 };
             let x = &x[offset..];
-            let run = |k: &Kernels| {
-                let made = Activations::of(k, x, n, span);
-                (made.q, made.scale, made.offset)
-            };
-            let expected = run(&scalar::KERNELS);
+            let expected = unpacked(&Activations::of(&scalar::KERNELS, x, n, span), 0);
             assert!(expected.0[n..].iter().all(|&q| q == 0), "padding");
             for (i, v) in x.iter().enumerate() {
                 let error = (v - expected.1[i / BLOCK] * f32::from(expected.0[i])).abs();
                 assert!(error <= expected.1[i / BLOCK] * 0.5001, "{v}: error {error}");
             }
+            // Of several rows, of which the last bundle is not full, each is where the layout says.
+            let rows: Vec<f32> = (0..7).flat_map(|_| x.iter().copied()).collect();
             for k in others() {
-                assert_eq!(run(k), expected, "{} n {n} offset {offset}", k.name());
+                for made in [Activations::of(k, x, n, span), Activations::of(k, &rows, n, span)] {
+                    for t in 0..made.layout.n() {
+                        assert_eq!(
+                            unpacked(&made, t),
+                            expected,
+                            "{} n {n} offset {offset} row {t}",
+                            k.name()
+                        );
+                    }
+                }
             }
         }
     }
+}
+
+/// Values, scales and offsets of row `t`, wherever they lie.
+fn unpacked(x: &Activations, t: usize) -> (Vec<i8>, Vec<f32>, Vec<i32>) {
+    let together = x.layout.interleaved();
+    let first = t / together * x.layout.bundle_blocks();
+    let blocks = x.layout.bundle_blocks() / together;
+    let value = |i: usize| x.q[first * BLOCK + (i / 8 * together + t % together) * 8 + i % 8];
+    let at = |b: usize| first + b * together + t % together;
+    (
+        (0..blocks * BLOCK).map(value).collect(),
+        (0..blocks).map(|b| x.scale[at(b)]).collect(),
+        (0..blocks).map(|b| x.offset[at(b)]).collect(),
+    )
 }
 
 /// With scales of one every product and sum is a whole number below 2^24, so that floats are exact and any
@@ -173,14 +194,14 @@ fn integer_products_agree_to_the_bit() {
                         }
                     })
                     .collect();
-                let x = Activations::of(&scalar::KERNELS, &x, padded, span(format));
-                let q = shifted(&x.q, offset);
-                assert!(x.scale.iter().all(|&s| s == 1.0));
                 let run = |kernels: &Kernels| {
+                    let x = Activations::of(kernels, &x, padded, span(format));
+                    let q = shifted(&x.q, offset);
+                    assert!(unpacked(&x, n - 1).1.iter().all(|&s| s == 1.0));
                     let mut out = alloc::vec![0.0; n * rows];
                     kernels.gemm_quantized(
                         &WeightRows::new(format, &w[offset..], k, rows),
-                        &QuantizedRows::new(&q[offset..], &x.scale, &x.offset, n, k, span(format)),
+                        &QuantizedRows::new(x.layout, &q[offset..], &x.scale, &x.offset),
                         &mut Output::new(TileMut::new(&mut out, n, rows), None),
                         &mut Room::new().panel(),
                     );
@@ -193,6 +214,40 @@ fn integer_products_agree_to_the_bit() {
                         expected,
                         "{} {format:?} k {k} n {n} rows {rows}",
                         kernels.name()
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Wherever the rows begin among those that are interleaved.
+#[test]
+fn some_of_the_rows_have_the_same_products() {
+    let mut numbers = Numbers(8);
+    let (k, columns) = (96, 9);
+    for format in [WeightFormat::Q8, WeightFormat::Q4] {
+        let w = numbers.weights(format, k, columns, None);
+        let w = WeightRows::new(format, &w, k, columns);
+        for n in [2, 5, 6, 7, 13] {
+            let x = numbers.floats(n * k);
+            for kernels in Kernels::available() {
+                let x = Activations::of(kernels, &x, k, span(format));
+                let run = |first: usize| {
+                    let mut out = alloc::vec![0.0; (n - first) * columns];
+                    let mut output = Output::new(TileMut::new(&mut out, n - first, columns), None);
+                    let x = x.rows().rows_from(first);
+                    kernels.gemm_quantized(&w, &x, &mut output, &mut Room::new().panel());
+                    out
+                };
+                let all = run(0);
+                for first in 1..n {
+                    let what = alloc::format!("{} {format:?} n {n} from {first}", kernels.name());
+                    assert_close(&what, &all[first * columns..], &run(first), SUM_TOLERANCE);
+                    let twice = x.rows().rows_from(1).rows_from(first - 1);
+                    assert_eq!(
+                        (twice.n(), twice.skipped()),
+                        (n - first, x.rows().rows_from(first).skipped())
                     );
                 }
             }
@@ -250,8 +305,12 @@ fn products_with_real_scales_agree() {
                         let mut out = Output::add_to(tile, Some(&bias[part.clone()]));
                         if format.is_quantized() {
                             let x = Activations::of(kernels, &x, k, span(format));
-                            let x = QuantizedRows::new(&x.q, &x.scale, &x.offset, n, k, span(format));
-                            kernels.gemm_quantized(&w.slice(part), &x, &mut out, &mut Room::new().panel());
+                            kernels.gemm_quantized(
+                                &w.slice(part),
+                                &x.rows(),
+                                &mut out,
+                                &mut Room::new().panel(),
+                            );
                         } else {
                             let mut buffer = alloc::vec![0.0; kernels.float_buffer_len(k)];
                             let mut work = kernels.float_work();

@@ -84,12 +84,12 @@ impl Hidden {
     ) -> Input<'_> {
         let (n, d_ff) = (input.n(), w.gate.rows());
         let next_is_float = !next.weights.format().is_quantized();
-        let span = span(next.weights.format());
+        let layout = exec.kernels().layout(n, d_ff, span(next.weights.format()));
         {
             let mut out = if next_is_float {
                 Out::Floats(TileMut::new(&mut self.floats[..n * d_ff], n, d_ff))
             } else {
-                Out::Quantized(self.quantized.tiles(n, d_ff), span)
+                Out::Quantized(self.quantized.tile(layout), layout.span())
             };
             let matrices = 1 + usize::from(w.up.is_some());
             exec.balance(
@@ -109,7 +109,7 @@ impl Hidden {
         if next_is_float {
             Input::floats(&self.floats[..n * d_ff], n)
         } else {
-            Input::quantized(self.quantized.rows(n, d_ff, span))
+            Input::quantized(self.quantized.rows(layout))
         }
     }
 }
@@ -157,10 +157,7 @@ fn fill_unit(
     for (t, row) in gate.chunks_exact(width).enumerate() {
         match &mut out {
             Out::Floats(out) => out.row(t).copy_from_slice(row),
-            Out::Quantized(out, span) => {
-                let (q, scale, offset) = out.row(t);
-                kernels.quantize(row, *span, q, scale, offset);
-            }
+            Out::Quantized(out, span) => kernels.quantize(row, *span, out.row(t)),
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use super::{Exec, Tools};
 use crate::format::block::BLOCK;
-use crate::kernels::{Kernels, Output, QuantizedRows, TileMut, WeightRows, span};
+use crate::kernels::{Kernels, Output, QuantizedRowMut, QuantizedRows, RowLayout, TileMut, WeightRows, span};
 use crate::memory::{Carver, Region};
-use crate::threads::partition::take;
 use core::ops::Range;
 
 /// Weight rows are shared among threads in multiples of this, a multiple of every kernel's tile.
@@ -37,11 +36,11 @@ impl<'m> Matrix<'m> {
 /// Room for activations in integer form, reused by all products.
 #[derive(Debug)]
 pub struct Activations {
-    /// `[n, k padded to blocks]`
+    /// `[n, k padded to blocks]`, or interleaved: see [`RowLayout`].
     q: Region<i8>,
-    /// `[n, blocks]`
+    /// `[n, blocks]`, likewise.
     scale: Region<f32>,
-    /// `[n, blocks]`
+    /// `[n, blocks]`, likewise.
     offset: Region<i32>,
 }
 
@@ -56,7 +55,7 @@ pub struct Input<'a> {
 impl Activations {
     /// Values that `n` rows of `k` take, padding included.
     pub const fn values(n: usize, k: usize) -> usize {
-        n * k.next_multiple_of(BLOCK)
+        RowLayout::most_values(n, k)
     }
 
     /// Room for `values` values, rows padded to whole blocks.
@@ -76,91 +75,75 @@ impl Activations {
             return Input { x, n, quantized: None };
         }
         let span = matrices.iter().map(|m| span(m.weights.format())).max().unwrap_or(1);
-        let mut room = self.room(n, k);
+        let layout = exec.kernels().layout(n, k, span);
+        let mut bundles = self.tile(layout);
         exec.share(
             n,
-            1,
-            room.q.len() * QUANTIZE_WORK,
-            |range| room.take_rows(range.len()),
-            |kernels, _, range, part| {
-                for (t, (q, scale, offset)) in range.zip(part.into_rows()) {
-                    kernels.quantize(&x[t * k..(t + 1) * k], span, q, scale, offset);
+            layout.interleaved(),
+            n * k * QUANTIZE_WORK,
+            |range| bundles.take_rows(range.len()),
+            |kernels, _, range, mut part| {
+                for (i, t) in range.enumerate() {
+                    kernels.quantize(&x[t * k..(t + 1) * k], span, part.row(i));
                 }
             },
         );
-        Input { x, n, quantized: Some(self.rows(n, k, span)) }
+        Input { x, n, quantized: Some(self.rows(layout)) }
     }
 
-    /// What was written to the first `n` rows of `k` values.
-    pub(super) fn rows(&self, n: usize, k: usize, span: usize) -> QuantizedRows<'_> {
-        QuantizedRows::new(&self.q, &self.scale, &self.offset, n, k, span)
+    /// What was written as `layout` says.
+    pub(super) fn rows(&self, layout: RowLayout) -> QuantizedRows<'_> {
+        QuantizedRows::new(layout, &self.q, &self.scale, &self.offset)
     }
 
-    /// The first `n` rows of `k` values, to be written by columns.
-    pub(super) fn tiles(&mut self, n: usize, k: usize) -> QuantizedTile<'_> {
-        let Rows { q, scale, offset, blocks } = self.room(n, k);
+    /// Room for rows that lie as `layout` says, to be written by rows or by columns.
+    pub(super) fn tile(&mut self, layout: RowLayout) -> QuantizedTile<'_> {
+        let (n, blocks) = (layout.bundles(), layout.bundle_blocks());
         QuantizedTile {
-            q: TileMut::new(q, n, blocks * BLOCK),
-            scale: TileMut::new(scale, n, blocks),
-            offset: TileMut::new(offset, n, blocks),
-        }
-    }
-
-    fn room(&mut self, n: usize, k: usize) -> Rows<'_> {
-        let blocks = k.div_ceil(BLOCK);
-        Rows {
-            q: &mut self.q[..n * blocks * BLOCK],
-            scale: &mut self.scale[..n * blocks],
-            offset: &mut self.offset[..n * blocks],
-            blocks,
+            layout,
+            q: TileMut::new(&mut self.q[..layout.values()], n, blocks * BLOCK),
+            scale: TileMut::new(&mut self.scale[..layout.blocks()], n, blocks),
+            offset: TileMut::new(&mut self.offset[..layout.blocks()], n, blocks),
         }
     }
 }
 
-/// Rows of quantized activations that are being written.
-struct Rows<'a> {
-    q: &'a mut [i8],
-    scale: &'a mut [f32],
-    offset: &'a mut [i32],
-    /// In one row.
-    blocks: usize,
-}
-
-impl<'a> Rows<'a> {
-    fn take_rows(&mut self, n: usize) -> Rows<'a> {
-        let blocks = self.blocks;
-        let (q, scale) = (take(&mut self.q, n * blocks * BLOCK), take(&mut self.scale, n * blocks));
-        Rows { q, scale, offset: take(&mut self.offset, n * blocks), blocks }
-    }
-
-    fn into_rows(self) -> impl Iterator<Item = (&'a mut [i8], &'a mut [f32], &'a mut [i32])> {
-        let blocks = self.blocks;
-        let scales = self.scale.chunks_exact_mut(blocks).zip(self.offset.chunks_exact_mut(blocks));
-        self.q.chunks_exact_mut(blocks * BLOCK).zip(scales).map(|(q, (scale, offset))| (q, scale, offset))
-    }
-}
-
-/// Columns of quantized activations that one member writes.
+/// Quantized activations that one member writes: some of the rows, or some columns of all.
 pub(super) struct QuantizedTile<'a> {
+    layout: RowLayout,
     q: TileMut<'a, i8>,
     scale: TileMut<'a, f32>,
     offset: TileMut<'a, i32>,
 }
 
 impl QuantizedTile<'_> {
+    /// Cuts the first `n` rows off: whole bundles, or all that is left.
+    pub(super) fn take_rows(&mut self, n: usize) -> Self {
+        let bundles = n.div_ceil(self.layout.interleaved());
+        QuantizedTile {
+            layout: self.layout,
+            q: self.q.take_rows(bundles),
+            scale: self.scale.take_rows(bundles),
+            offset: self.offset.take_rows(bundles),
+        }
+    }
+
     /// Cuts the first `n` values of every row off: whole blocks, or all that is left.
     pub(super) fn take_columns(&mut self, n: usize) -> Self {
-        let blocks = n.div_ceil(BLOCK);
+        let blocks = n.div_ceil(BLOCK) * self.layout.interleaved();
         QuantizedTile {
+            layout: self.layout,
             q: self.q.take_columns(blocks * BLOCK),
             scale: self.scale.take_columns(blocks),
             offset: self.offset.take_columns(blocks),
         }
     }
 
-    /// Row `t` of these columns.
-    pub(super) fn row(&mut self, t: usize) -> (&mut [i8], &mut [f32], &mut [i32]) {
-        (self.q.row(t), self.scale.row(t), self.offset.row(t))
+    /// Row `t` of these.
+    pub(super) fn row(&mut self, t: usize) -> QuantizedRowMut<'_> {
+        let bundle = t / self.layout.interleaved();
+        let (q, scale, offset) = (self.q.row(bundle), self.scale.row(bundle), self.offset.row(bundle));
+        QuantizedRowMut::new(&self.layout, t, q, scale, offset)
     }
 }
 

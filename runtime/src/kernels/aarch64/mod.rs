@@ -3,6 +3,7 @@
 
 mod dotprod;
 mod i8mm;
+mod interleaved;
 mod neon;
 mod neon_integer;
 mod peak;

@@ -2,8 +2,13 @@
 //!
 //! Its floats are those of every ARM table; its integer products are in `neon_integer`.
 
+// Loops over `0..N`, because LLVM unrolls them into registers.
+#![allow(clippy::needless_range_loop)]
+
 use super::super::vector::{self, Lane, MAX_LANES, Simd, Unaligned};
-use super::super::{Kernels, KvRows, Output, Queries, Table, TileMut, WeightRows, attention, scalar};
+use super::super::{
+    Kernels, KvRows, Output, QuantizedRowMut, Queries, Table, TileMut, WeightRows, attention, scalar,
+};
 use super::neon_integer::{gemm_q4, gemm_q8};
 use crate::format::block::BLOCK;
 use core::arch::aarch64::*;
@@ -14,6 +19,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     tract: cfg!(feature = "tract-linalg"),
     table: Table {
         quantize,
+        interleaved: 1,
         gemm_q8,
         gemm_q4,
         gemm_f32,
@@ -176,11 +182,9 @@ unsafe fn load_halves(x: *const u16) -> float32x4_t {
 }
 
 #[target_feature(enable = "neon")]
-fn quantize(x: &[f32], span: usize, q: &mut [i8], scale: &mut [f32], offset: &mut [i32]) {
+fn quantize(x: &[f32], span: usize, row: QuantizedRowMut<'_>) {
     let whole = x.len() / (span * BLOCK) * span;
-    for first in (0..whole).step_by(span) {
-        let xs = &x[first * BLOCK..][..span * BLOCK];
-        let qs = &mut q[first * BLOCK..][..span * BLOCK];
+    for (i, xs) in x[..whole * BLOCK].chunks_exact(span * BLOCK).enumerate() {
         let mut largest = [vdupq_n_f32(0.0); 4];
         for xs in xs.as_chunks::<16>().0 {
             for v in 0..4 {
@@ -191,29 +195,38 @@ fn quantize(x: &[f32], span: usize, q: &mut [i8], scale: &mut [f32], offset: &mu
         let [a, b, c, d] = largest;
         let amax = vmaxvq_f32(vmaxq_f32(vmaxq_f32(a, b), vmaxq_f32(c, d)));
         let inverse = if amax > 0.0 { 127.0 / amax } else { 0.0 };
-        scale[first..first + span].fill(amax / 127.0);
-        let blocks = xs.as_chunks::<BLOCK>().0.iter().zip(qs.as_chunks_mut::<BLOCK>().0);
-        for ((xs, qs), offset) in blocks.zip(&mut offset[first..]) {
-            let mut halves = [vdupq_n_s8(0); 2];
-            for (half, xs) in halves.iter_mut().zip(xs.as_chunks::<16>().0) {
-                let [a, b, c, d] = [0, 4, 8, 12].map(|at| {
-                    // SAFETY: four floats of the chunk's 16.
-                    let x = unsafe { vld1q_f32(xs[at..].as_ptr()) };
-                    vreinterpretq_s16_s32(vcvtnq_s32_f32(vmulq_n_f32(x, inverse)))
-                });
-                let low = vreinterpretq_s8_s16(vuzp1q_s16(a, b));
-                *half = vuzp1q_s8(low, vreinterpretq_s8_s16(vuzp1q_s16(c, d)));
+        let scale = amax / 127.0;
+        for (j, xs) in xs.as_chunks::<BLOCK>().0.iter().enumerate() {
+            let (b, q) = (i * span + j, rounded(xs, inverse));
+            // SAFETY: the row has a block `b`, of four runs of 8 values.
+            unsafe {
+                let to = row.q.as_mut_ptr();
+                vst1_s8(to.add(row.run_at(4 * b)), vget_low_s8(q[0]));
+                vst1_s8(to.add(row.run_at(4 * b + 1)), vget_high_s8(q[0]));
+                vst1_s8(to.add(row.run_at(4 * b + 2)), vget_low_s8(q[1]));
+                vst1_s8(to.add(row.run_at(4 * b + 3)), vget_high_s8(q[1]));
+                *row.scale.get_unchecked_mut(row.block_at(b)) = scale;
+                *row.offset.get_unchecked_mut(row.block_at(b)) = offset_of(q);
             }
-            for (qs, half) in qs.as_chunks_mut::<16>().0.iter_mut().zip(halves) {
-                // SAFETY: the chunk holds 16 bytes.
-                unsafe { vst1q_s8(qs.as_mut_ptr(), half) };
-            }
-            *offset = offset_of(halves);
         }
     }
-    let done = whole * BLOCK;
-    let (scale, offset) = (&mut scale[whole..], &mut offset[whole..]);
-    scalar::quantize(&x[done..], span, &mut q[done..], scale, offset);
+    scalar::quantize(&x[whole * BLOCK..], span, row.skip(whole));
+}
+
+/// A block times `inverse`, to the nearest whole numbers.
+#[inline(always)]
+fn rounded(x: &[f32; BLOCK], inverse: f32) -> [int8x16_t; 2] {
+    // SAFETY: NEON is there, and the block holds 8 vectors of four floats.
+    unsafe {
+        let mut fours = [vdupq_n_s16(0); 8];
+        for v in 0..8 {
+            let x = vmulq_n_f32(vld1q_f32(x.as_ptr().add(4 * v)), inverse);
+            fours[v] = vreinterpretq_s16_s32(vcvtnq_s32_f32(x));
+        }
+        let [a, b, c, d, e, f, g, h] = fours;
+        let low = |a, b| vreinterpretq_s8_s16(vuzp1q_s16(a, b));
+        [vuzp1q_s8(low(a, b), low(c, d)), vuzp1q_s8(low(e, f), low(g, h))]
+    }
 }
 
 /// See [`Kernels::quantize`].

@@ -49,8 +49,9 @@ pub(super) fn gemm_q4(
 /// Rows of activations of a register tile: with 8 weight rows they take 24 of the 32 registers.
 const COLUMNS: usize = 3;
 
-const TILE: RegisterTile<COLUMNS> = RegisterTile {
+const TILE: RegisterTile<COLUMNS, COLUMNS> = RegisterTile {
     depth: DEPTH,
+    lanes: 1,
     spread_q8: spread_q8::<LANES>,
     spread_q4: spread_q4::<LANES>,
     multiply_q8,
@@ -68,10 +69,16 @@ const VECTORS: usize = HALF_BLOCK / 2 / 16;
 /// How a panel is ordered, by the instruction that it is for. `smlal`: runs as they lie in the file; steps of 16 bits,
 /// each twice, because a row has two lanes.
 const LANES: u8 = 0;
-/// `sdot`: runs as they lie; steps of 32 bits, a lane each.
+/// `sdot`: runs as they lie; steps of 32 bits, and a row has one lane.
 pub(super) const DOTS: u8 = 1;
-/// `smmla`: two runs side by side of rows 0 and 1, then of rows 2 and 3, and so on; steps as for [`LANES`].
+/// `smmla`: two runs side by side of rows 0 and 1, then of rows 2 and 3, and so on; steps of 32 bits and scales, each
+/// twice, because a row has a lane for each of two rows of activations.
 pub(super) const MATRICES: u8 = 2;
+
+/// Floats that the scales, or steps, of 8 rows take.
+const fn scales_of(layout: u8) -> usize {
+    if layout == MATRICES { 2 * GROUP } else { GROUP }
+}
 
 /// Nibbles become bytes of -8 to 7, steps the differences that cumulative sums are multiplied by.
 #[target_feature(enable = "neon")]
@@ -83,7 +90,7 @@ pub(super) fn spread_q4<const LAYOUT: u8>(
     scales: &mut [f32],
 ) {
     let blocks = tiles.len();
-    let (values, steps) = halves(half, blocks, values, scales);
+    let (values, steps) = halves::<LAYOUT>(half, blocks, values, scales);
     let group = Q4Group::new(group);
     for (values, (_, nibbles)) in values.iter_mut().zip(group.tiles(tiles.clone())) {
         let mut low_runs = [vdupq_n_s8(0); VECTORS];
@@ -111,9 +118,9 @@ pub(super) fn spread_q8<const LAYOUT: u8>(
     values: &mut [u8],
     scales: &mut [f32],
 ) {
-    let (values, scales) = halves(half, tiles.len(), values, scales);
+    let (values, scales) = halves::<LAYOUT>(half, tiles.len(), values, scales);
     let tiles = group.as_chunks::<Q8_TILE>().0[tiles].iter();
-    for ((tile, values), scales) in tiles.zip(values).zip(scales.as_chunks_mut::<GROUP>().0) {
+    for ((tile, values), scales) in tiles.zip(values).zip(scales.chunks_exact_mut(scales_of(LAYOUT))) {
         let chunks = &tile[Q8_SCALES..];
         for (chunks, values) in
             chunks.as_chunks::<{ HALF_BLOCK / 2 }>().0.iter().zip(values.chunks_exact_mut(HALF_BLOCK / 2))
@@ -125,24 +132,23 @@ pub(super) fn spread_q8<const LAYOUT: u8>(
             }
             store::<LAYOUT>(runs, values);
         }
-        let [first, second] = tile_scales(tile);
-        // SAFETY: a block has 8 scales.
-        unsafe {
-            vst1q_f32(scales.as_mut_ptr(), first);
-            vst1q_f32(scales[4..].as_mut_ptr(), second);
-        }
+        let of_rows = tile_scales(tile);
+        let [first, second] = of_rows.map(|scales| vreinterpretq_s32_f32(scales));
+        store_scales::<LAYOUT>(first, second, scales);
     }
 }
 
-/// A half of the panel: its blocks, and 8 scales a block. It lies in one piece, because a register tile has 8 rows.
-fn halves<'a>(
+/// A half of the panel: its blocks, and the scales of 8 rows a block. It lies in one piece, because a register tile has 8
+/// rows.
+fn halves<'a, const LAYOUT: u8>(
     half: usize,
     blocks: usize,
     values: &'a mut [u8],
     scales: &'a mut [f32],
 ) -> (&'a mut [[u8; HALF_BLOCK]], &'a mut [f32]) {
     let values = &mut values.as_chunks_mut::<HALF_BLOCK>().0[half * blocks..][..blocks];
-    (values, &mut scales[half * blocks * GROUP..][..blocks * GROUP])
+    let n = blocks * scales_of(LAYOUT);
+    (values, &mut scales[half * n..][..n])
 }
 
 /// Writes four runs of 8 rows, each of which `runs` holds in two vectors of 4 rows.
@@ -169,22 +175,38 @@ fn store<const LAYOUT: u8>(runs: [int8x16_t; VECTORS], out: &mut [u8]) {
 #[target_feature(enable = "neon")]
 fn spread_steps<const LAYOUT: u8>(group: &Q4Group<'_>, tiles: Range<usize>, out: &mut [f32]) {
     let (steps, _) = group.parts();
-    for (b, out) in tiles.clone().zip(out.as_chunks_mut::<GROUP>().0) {
+    for (b, out) in tiles.clone().zip(out.chunks_exact_mut(scales_of(LAYOUT))) {
         let mut step = widened_steps(&steps[b]);
         if !(b + 1).is_multiple_of(SPAN) && b + 1 < tiles.end {
             step = vsubq_s16(step, widened_steps(&steps[b + 1]));
         }
         let [first, second] = match LAYOUT {
-            DOTS => [vmovl_s16(vget_low_s16(step)), vmovl_high_s16(step)],
-            _ => {
+            LANES => {
                 [vreinterpretq_s32_s16(vzip1q_s16(step, step)), vreinterpretq_s32_s16(vzip2q_s16(step, step))]
             }
+            _ => [vmovl_s16(vget_low_s16(step)), vmovl_high_s16(step)],
         };
-        // SAFETY: 8 floats have the bytes of both.
-        unsafe {
-            vst1q_s32(out.as_mut_ptr().cast(), first);
-            vst1q_s32(out[4..].as_mut_ptr().cast(), second);
-        }
+        store_scales::<LAYOUT>(first, second, out);
+    }
+}
+
+/// Writes scales or steps of 8 rows, in 32 bits each.
+#[inline]
+#[target_feature(enable = "neon")]
+fn store_scales<const LAYOUT: u8>(first: int32x4_t, second: int32x4_t, out: &mut [f32]) {
+    let out = &mut out[..scales_of(LAYOUT)];
+    let mut put = |at: usize, x: int32x4_t| {
+        // SAFETY: four floats have the bytes of four steps, and the slice is checked.
+        unsafe { vst1q_s32(out[at..at + 4].as_mut_ptr().cast(), x) };
+    };
+    if LAYOUT == MATRICES {
+        put(0, vzip1q_s32(first, first));
+        put(4, vzip2q_s32(first, first));
+        put(8, vzip1q_s32(second, second));
+        put(12, vzip2q_s32(second, second));
+    } else {
+        put(0, first);
+        put(4, second);
     }
 }
 
@@ -200,7 +222,7 @@ pub(super) fn tile_scales(tile: &[u8; Q8_TILE]) -> [float32x4_t; 2] {
 /// The 8 steps of a tile of nibbles.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(super) fn widened_steps(steps: &[u8; Q4_STEPS]) -> int16x8_t {
+fn widened_steps(steps: &[u8; Q4_STEPS]) -> int16x8_t {
     // SAFETY: 8 bytes.
     vmovl_s8(unsafe { vld1_s8(steps.as_ptr().cast()) })
 }
@@ -383,7 +405,7 @@ fn multiply_q4(
     sums: &mut [[f32; PANEL_ROWS]; COLUMNS],
 ) {
     let blocks = steps.len() / PANEL_ROWS;
-    check_lengths(blocks, values, &x);
+    check_lengths(blocks, values, &x, 1);
     for half in 0..2 {
         for first in (0..blocks).step_by(SPAN) {
             // SAFETY: both halves of the panel and the rows of activations have `blocks` blocks, which was checked, and
@@ -418,7 +440,7 @@ fn multiply_q8(
     sums: &mut [[f32; PANEL_ROWS]; COLUMNS],
 ) {
     let blocks = scales.len() / PANEL_ROWS;
-    check_lengths(blocks, values, &x);
+    check_lengths(blocks, values, &x, 1);
     for half in 0..2 {
         for b in 0..blocks {
             let at = half * blocks + b;

@@ -4,7 +4,8 @@
 
 use super::super::vector::{self, Lane, MAX_LANES, Pair, PairProduct, Pairs, Simd, Unaligned};
 use super::super::{
-    AttendQuantized, Kernels, KvRows, Output, Queries, Table, TileMut, WeightRows, attention, attention_i16,
+    AttendQuantized, Kernels, KvRows, Output, QuantizedRowMut, Queries, Table, TileMut, WeightRows,
+    attention, attention_i16, scalar,
 };
 use super::avx2_integer::{gemm_q4, gemm_q8, pin};
 use crate::format::block::BLOCK;
@@ -24,6 +25,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     tract: cfg!(feature = "tract-linalg"),
     table: Table {
         quantize,
+        interleaved: 1,
         gemm_q8,
         gemm_q4,
         gemm_f32,
@@ -250,7 +252,8 @@ vector::lanes!(
 );
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn quantize(x: &[f32], span: usize, q: &mut [i8], scale: &mut [f32], offset: &mut [i32]) {
+fn quantize(x: &[f32], span: usize, mut row: QuantizedRowMut<'_>) {
+    let QuantizedRowMut { q, scale, offset, .. } = &mut row;
     let whole = x.len() / (span * BLOCK) * span;
     for first in (0..whole).step_by(span) {
         let xs = &x[first * BLOCK..][..span * BLOCK];
@@ -279,9 +282,7 @@ fn quantize(x: &[f32], span: usize, q: &mut [i8], scale: &mut [f32], offset: &mu
             }
         }
     }
-    let done = whole * BLOCK;
-    let (scale, offset) = (&mut scale[whole..], &mut offset[whole..]);
-    super::super::scalar::quantize(&x[done..], span, &mut q[done..], scale, offset);
+    scalar::quantize(&x[whole * BLOCK..], span, row.skip(whole));
 }
 
 /// See [`Kernels::quantize`].

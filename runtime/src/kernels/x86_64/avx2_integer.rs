@@ -45,8 +45,8 @@ pub(super) fn gemm_q4(
 /// Rows of activations of a register tile: with 16 weight rows they take 8 of the 16 registers.
 pub(super) const COLUMNS: usize = 4;
 
-const TILE: RegisterTile<COLUMNS> =
-    RegisterTile { depth: PANEL_K, spread_q8: spread_q8::<0>, spread_q4, multiply_q8, multiply_q4 };
+const TILE: RegisterTile<COLUMNS, COLUMNS> =
+    RegisterTile { depth: PANEL_K, lanes: 1, spread_q8: spread_q8::<0>, spread_q4, multiply_q8, multiply_q4 };
 
 /// Nibbles become bytes of 0 to 15, steps pairs of equal numbers of 16 bits: the second factors of `vpmaddwd`.
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -167,7 +167,7 @@ fn multiply_q4(
     sums: &mut [[f32; PANEL_ROWS]; COLUMNS],
 ) {
     let blocks = steps.len() / PANEL_ROWS;
-    check_lengths(blocks, values, &x);
+    check_lengths(blocks, values, &x, 1);
     let spans = blocks / SPAN;
     // SAFETY: panel and rows hold `blocks` blocks, which was checked.
     unsafe { avx2_q4::add_spans(values, steps, &x, spans, sums) };
@@ -204,7 +204,7 @@ fn multiply_q8(
     sums: &mut [[f32; PANEL_ROWS]; COLUMNS],
 ) {
     let blocks = scales.len() / PANEL_ROWS;
-    check_lengths(blocks, values, &x);
+    check_lengths(blocks, values, &x, 1);
     for b in 0..blocks {
         // SAFETY: `b` is below `blocks`, for which all lengths were checked.
         unsafe {

@@ -103,8 +103,14 @@ unsafe impl Vnni for Avx512Vnni {
     }
 }
 
-const TILE: RegisterTile<COLUMNS> =
-    RegisterTile { depth: PANEL_K, spread_q8: spread_q8::<SIGNS>, spread_q4, multiply_q8, multiply_q4 };
+const TILE: RegisterTile<COLUMNS, COLUMNS> = RegisterTile {
+    depth: PANEL_K,
+    lanes: 1,
+    spread_q8: spread_q8::<SIGNS>,
+    spread_q4,
+    multiply_q8,
+    multiply_q4,
+};
 
 /// The sums of block `b`, which start at the offset times `UNIT`.
 ///
@@ -144,7 +150,7 @@ fn multiply_q4(
     sums: &mut [[f32; PANEL_ROWS]; COLUMNS],
 ) {
     let blocks = steps.len() / PANEL_ROWS;
-    check_lengths(blocks, values, &x);
+    check_lengths(blocks, values, &x, 1);
     for first in (0..blocks).step_by(SPAN) {
         // At most 8 * 127 * 32 a block before the step of at most 128: far from 2^31.
         let mut whole = [_mm512_setzero_si512(); COLUMNS];
@@ -177,7 +183,7 @@ fn multiply_q8(
     sums: &mut [[f32; PANEL_ROWS]; COLUMNS],
 ) {
     let blocks = scales.len() / PANEL_ROWS;
-    check_lengths(blocks, values, &x);
+    check_lengths(blocks, values, &x, 1);
     // SAFETY: a row of `sums` holds 16 floats, here and at the end; `b` is below `blocks`, for which all lengths were
     // checked.
     unsafe {

@@ -99,8 +99,14 @@ unsafe impl Vnni for AvxVnni {
     }
 }
 
-const TILE: RegisterTile<COLUMNS> =
-    RegisterTile { depth: PANEL_K, spread_q8: spread_q8::<SIGNS>, spread_q4, multiply_q8, multiply_q4 };
+const TILE: RegisterTile<COLUMNS, COLUMNS> = RegisterTile {
+    depth: PANEL_K,
+    lanes: 1,
+    spread_q8: spread_q8::<SIGNS>,
+    spread_q4,
+    multiply_q8,
+    multiply_q4,
+};
 
 /// Sums of a register tile: of each row of activations, two vectors of weight rows.
 type Sums = [[__m256i; 2]; COLUMNS];
@@ -141,7 +147,7 @@ fn multiply_q4(
     sums: &mut [[f32; PANEL_ROWS]; COLUMNS],
 ) {
     let blocks = steps.len() / PANEL_ROWS;
-    check_lengths(blocks, values, &x);
+    check_lengths(blocks, values, &x, 1);
     for first in (0..blocks).step_by(SPAN) {
         // At most 8 * 127 * 32 a block before the step of at most 128: far from 2^31.
         let mut whole: Sums = [[_mm256_setzero_si256(); 2]; COLUMNS];
@@ -176,7 +182,7 @@ fn multiply_q8(
     sums: &mut [[f32; PANEL_ROWS]; COLUMNS],
 ) {
     let blocks = scales.len() / PANEL_ROWS;
-    check_lengths(blocks, values, &x);
+    check_lengths(blocks, values, &x, 1);
     for b in 0..blocks {
         // SAFETY: `b` is below `blocks`, for which all lengths were checked.
         unsafe {
