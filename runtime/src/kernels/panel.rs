@@ -3,8 +3,8 @@
 //!
 //! 16 weight rows of up to [`PANEL_K`] weights are brought into a *panel* of plain bytes once for up to [`PANEL_N`] rows
 //! of activations: nibbles spread to bytes, f16 scales to f32. The panel stays in the nearest cache while all activations
-//! pass by, and the sums stay beside it until the whole row is done. Short runs of activations repeat their last row:
-//! there is no slower path for remainders.
+//! pass by, and the sums stay beside it until the whole row is done. Short runs of activations repeat their last row, and
+//! what fills up a bundle of interleaved ones is multiplied as well: there is no slower path for remainders.
 
 use super::{Output, Panel, QuantizedRows, WeightRows};
 use crate::format::WeightFormat;

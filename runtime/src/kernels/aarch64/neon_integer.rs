@@ -240,7 +240,7 @@ fn rows_of(sums: [int32x4_t; 4]) -> [int32x4_t; 2] {
 /// `sums += whole * scale` for one half of the rows.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(super) fn add_scaled(
+fn add_scaled(
     sums: &mut [f32; PANEL_ROWS],
     half: usize,
     whole: [int32x4_t; 2],
@@ -287,7 +287,7 @@ unsafe fn add_run<const RUN: i32>(mut sum: NarrowSums, w: *const i8, x: [int8x16
 /// # Safety
 /// There are as many blocks.
 #[inline(always)]
-pub(super) unsafe fn pointers<const N: usize>(x: &Columns<'_, N>, b: usize) -> [*const i8; N] {
+unsafe fn pointers<const N: usize>(x: &Columns<'_, N>, b: usize) -> [*const i8; N] {
     let mut pointers = [core::ptr::null(); N];
     for t in 0..N {
         // SAFETY: this function's contract.
@@ -301,7 +301,7 @@ pub(super) unsafe fn pointers<const N: usize>(x: &Columns<'_, N>, b: usize) -> [
 /// # Safety
 /// There are as many.
 #[inline(always)]
-pub(super) unsafe fn load<const N: usize>(x: [*const i8; N], at: usize) -> [int8x16_t; N] {
+unsafe fn load<const N: usize>(x: [*const i8; N], at: usize) -> [int8x16_t; N] {
     // SAFETY: this function's contract.
     unsafe {
         let mut runs = [vdupq_n_s8(0); N];
@@ -314,11 +314,11 @@ pub(super) unsafe fn load<const N: usize>(x: [*const i8; N], at: usize) -> [int8
 
 /// A block of 8 rows of a panel, its steps, and the block of each row of activations that it meets.
 #[derive(Clone, Copy)]
-pub(super) struct Place<const N: usize> {
-    pub(super) w: *const i8,
+struct Place<const N: usize> {
+    w: *const i8,
     /// 4 bytes a row.
-    pub(super) steps: *const f32,
-    pub(super) x: [*const i8; N],
+    steps: *const f32,
+    x: [*const i8; N],
 }
 
 impl<const N: usize> Place<N> {
@@ -327,7 +327,7 @@ impl<const N: usize> Place<N> {
     /// # Safety
     /// Both halves of the panel and the rows of activations have such a block.
     #[inline(always)]
-    pub(super) unsafe fn of(values: &[u8], steps: &[f32], x: &Columns<'_, N>, half: usize, b: usize) -> Self {
+    unsafe fn of(values: &[u8], steps: &[f32], x: &Columns<'_, N>, half: usize, b: usize) -> Self {
         let at = half * (steps.len() / PANEL_ROWS) + b;
         // SAFETY: this function's contract.
         unsafe {
@@ -344,7 +344,7 @@ impl<const N: usize> Place<N> {
     /// # Safety
     /// There is one.
     #[inline(always)]
-    pub(super) unsafe fn after(mut self, n: usize) -> Self {
+    unsafe fn after(mut self, n: usize) -> Self {
         // SAFETY: this function's contract.
         unsafe {
             self.w = self.w.add(n * HALF_BLOCK);
