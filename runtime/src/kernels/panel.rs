@@ -116,18 +116,19 @@ pub(super) unsafe fn gemm<const B: usize, const N: usize>(
                     unsafe { multiply(values, scales, columns, sums) };
                 }
             }
-            let mut row_scales = [1.0; PANEL_ROWS];
             if format == WeightFormat::Q4 {
+                let mut row_scales = [0.0; PANEL_ROWS];
                 for (scales, group) in row_scales.as_chunks_mut().0.iter_mut().zip(groups) {
                     *scales = q4_row_scales(group);
+                }
+                for sums in sums.iter_mut() {
+                    sums.iter_mut().zip(&row_scales).for_each(|(sum, scale)| *sum *= scale);
                 }
             }
             let first_row = bundles.start * interleaved;
             let rows = x.skipped().max(first_row)..(x.skipped() + x.n()).min(bundles.end * interleaved);
             for t in rows {
-                let mut results = row_scales;
-                results.iter_mut().zip(&sums[t - first_row]).for_each(|(result, sum)| *result *= sum);
-                out.put_vectors(t - x.skipped(), first * GROUP, results);
+                out.put_vectors(t - x.skipped(), first * GROUP, sums[t - first_row]);
             }
         }
     }

@@ -240,12 +240,7 @@ fn rows_of(sums: [int32x4_t; 4]) -> [int32x4_t; 2] {
 /// `sums += whole * scale` for one half of the rows.
 #[inline]
 #[target_feature(enable = "neon")]
-fn add_scaled(
-    sums: &mut [f32; PANEL_ROWS],
-    half: usize,
-    whole: [int32x4_t; 2],
-    scale: [float32x4_t; 2],
-) {
+fn add_scaled(sums: &mut [f32; PANEL_ROWS], half: usize, whole: [int32x4_t; 2], scale: [float32x4_t; 2]) {
     let sums = &mut sums.as_chunks_mut::<4>().0[2 * half..];
     for ((sums, scale), whole) in sums.iter_mut().zip(scale).zip(whole) {
         // SAFETY: the chunk holds 4 floats.
