@@ -196,7 +196,11 @@ impl<'a> QuantizedRowMut<'a> {
     }
 
     /// The row from block `b` on.
-    pub(super) fn skip(self, b: usize) -> Self {
+    #[cfg_attr(
+        not(any(target_arch = "aarch64", all(feature = "std", target_arch = "x86_64"))),
+        allow(dead_code)
+    )]
+    pub(super) fn skip_blocks(self, b: usize) -> Self {
         let first = b * self.interleaved;
         let (scale, offset) = (&mut self.scale[first..], &mut self.offset[first..]);
         QuantizedRowMut { q: &mut self.q[first * BLOCK..], scale, offset, ..self }

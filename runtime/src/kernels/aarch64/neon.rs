@@ -210,7 +210,7 @@ fn quantize(x: &[f32], span: usize, row: QuantizedRowMut<'_>) {
             }
         }
     }
-    scalar::quantize(&x[whole * BLOCK..], span, row.skip(whole));
+    scalar::quantize(&x[whole * BLOCK..], span, row.skip_blocks(whole));
 }
 
 /// A block times `inverse`, to the nearest whole numbers.

@@ -282,7 +282,7 @@ fn quantize(x: &[f32], span: usize, mut row: QuantizedRowMut<'_>) {
             }
         }
     }
-    scalar::quantize(&x[whole * BLOCK..], span, row.skip(whole));
+    scalar::quantize(&x[whole * BLOCK..], span, row.skip_blocks(whole));
 }
 
 /// See [`Kernels::quantize`].
