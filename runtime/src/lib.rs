@@ -65,5 +65,5 @@ pub use imaging::{Frame, PixelFormat};
 pub use kernels::Kernels;
 pub use model::Model;
 pub use output::{Bbox, Object};
-pub use session::{Answer, Event, Prompt, Session, SessionOptions, Stage, Timing};
+pub use session::{Answer, Event, Look, Prompt, Session, SessionOptions, Stage, Timing};
 pub use tokenizer::TokenId;

@@ -16,8 +16,10 @@ use crate::tokenizer::{TokenId, Tokenizer};
 use crate::vision::{self, VisionBuffers};
 use crate::{prefix, sampler};
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
+use core::sync::atomic::AtomicUsize;
 
 /// How a session is set up.
 #[derive(Debug, Clone, PartialEq)]
@@ -163,6 +165,26 @@ impl<'a> Answer<'a> {
     }
 }
 
+/// What a session has seen of a picture, borrowed until it looks at another.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
+    embedding: &'a [f32],
+    timing: Timing,
+}
+
+impl<'a> Look<'a> {
+    /// The mean of the image tokens before the projector, `[d_vision]`: pictures of the same scene have embeddings that
+    /// point the same way.
+    pub fn embedding(&self) -> &'a [f32] {
+        self.embedding
+    }
+
+    /// How long it took; prefill and decoding are 0.
+    pub fn timing(&self) -> Timing {
+        self.timing
+    }
+}
+
 /// A model ready to run: all memory taken, all threads started.
 #[derive(Debug)]
 pub struct Session<'m> {
@@ -174,6 +196,8 @@ pub struct Session<'m> {
     exec: Exec,
     buffers: Buffers,
     collector: Collector,
+    /// Whether the image tokens are a whole picture's.
+    has_seen: bool,
 }
 
 #[derive(Debug)]
@@ -181,6 +205,8 @@ struct Buffers {
     resize_ints: Region<i32>,
     resize_bytes: Region<u8>,
     vision: VisionBuffers,
+    /// `[d_vision]`
+    embedding: Region<f32>,
     decoder: DecoderState,
     activations: Activations,
 }
@@ -234,6 +260,7 @@ impl<'m> Session<'m> {
             exec: Exec::new(kernels, workers)?,
             buffers,
             collector: Collector::new(model.tokenizer(), options.max_new_tokens),
+            has_seen: false,
             options,
         })
     }
@@ -285,6 +312,53 @@ impl<'m> Session<'m> {
         self.run_steps(frame, prompt, forced, probe, &mut |_| ControlFlow::Continue(()))
     }
 
+    /// Looks at a picture without a question: prompts that [`Session::answer`] takes afterwards are about it. `on_event` may
+    /// end the look before it begins in earnest; then there is none, and nothing to answer about.
+    ///
+    /// # Errors
+    /// [`InputError`] if the frame is larger than the session was set up for.
+    pub fn look(
+        &mut self,
+        frame: &Frame<'_>,
+        mut on_event: impl FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Option<Look<'_>>, InputError> {
+        let mut timing = Timing::default();
+        if self.see(frame, &mut Unwatched, &mut on_event, &mut timing)?.is_break() {
+            return Ok(None);
+        }
+        let tokens = self.buffers.vision.image_tokens();
+        let embedding = &mut self.buffers.embedding;
+        embedding.fill(0.0);
+        for token in tokens.chunks_exact(embedding.len()) {
+            embedding.iter_mut().zip(token).for_each(|(sum, x)| *sum += x);
+        }
+        let n = self.model.config().vision.n_patches() as f32;
+        embedding.iter_mut().for_each(|x| *x /= n);
+        Ok(Some(Look { embedding, timing }))
+    }
+
+    /// Answers `prompt` about the picture of the last [`Session::look`] or run, as often as wanted, in the time of a run
+    /// less that of looking. Events as in [`Session::run_with`], beginning with the prefill.
+    ///
+    /// # Errors
+    /// [`InputError::NothingSeen`] if there is no such picture, or the prompt is refused as in [`Session::run`].
+    pub fn answer(
+        &mut self,
+        prompt: &Prompt,
+        mut on_event: impl FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Answer<'_>, InputError> {
+        self.check_prompt(prompt)?;
+        if !self.has_seen {
+            return Err(InputError::NothingSeen);
+        }
+        self.collector.clear();
+        let mut timing = Timing::default();
+        if self.read(prompt, &mut Unwatched, &mut on_event, &mut timing).is_continue() {
+            self.generate(None, &mut Unwatched, &mut on_event, &mut timing);
+        }
+        Ok(Answer { collected: &self.collector, timing })
+    }
+
     fn run_steps(
         &mut self,
         frame: &Frame<'_>,
@@ -297,47 +371,61 @@ impl<'m> Session<'m> {
         self.check_tokens(forced.unwrap_or_default())?;
         self.collector.clear();
         let mut timing = Timing::default();
-        if self.read(frame, prompt, probe, on_event, &mut timing)?.is_continue() {
+        if self.see(frame, probe, on_event, &mut timing)?.is_continue()
+            && self.read(prompt, probe, on_event, &mut timing).is_continue()
+        {
             self.generate(forced, probe, on_event, &mut timing);
         }
         Ok(Answer { collected: &self.collector, timing })
     }
 
-    /// Picture and prompt, up to the scores of the first token.
-    fn read(
+    /// The picture, up to its image tokens.
+    fn see(
         &mut self,
         frame: &Frame<'_>,
-        prompt: &Prompt,
         probe: &mut dyn Probe,
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
         timing: &mut Timing,
     ) -> Result<ControlFlow<()>, InputError> {
-        let (config, w) = (self.model.config(), &self.weights);
-        let Buffers { resize_ints, resize_bytes, vision, decoder, activations } = &mut self.buffers;
-        let (exec, text) = (&mut self.exec, &config.text);
+        self.has_seen = false;
+        let config = &self.model.config().vision;
+        let Buffers { resize_ints, resize_bytes, vision, activations, .. } = &mut self.buffers;
         let mut clock = Clock::now();
-
         let scratch = Scratch { ints: resize_ints, bytes: resize_bytes };
-        let row = config.vision.patch_values();
-        self.preprocess.patches(frame, scratch, &mut vision.patches, row)?;
+        self.preprocess.patches(frame, scratch, &mut vision.patches, config.patch_values())?;
         timing.image = clock.lap_ms();
 
         if on_event(Event::Stage(Stage::Vision)).is_break() {
             return Ok(ControlFlow::Break(()));
         }
-        let image_tokens = vision::encode(&config.vision, &w.vision, vision, exec, activations, probe);
+        vision::encode(config, &self.weights.vision, vision, &mut self.exec, activations, probe);
         timing.vision = clock.lap_ms();
+        self.has_seen = true;
+        Ok(ControlFlow::Continue(()))
+    }
 
+    /// Image tokens and prompt, up to the scores of the first token.
+    fn read(
+        &mut self,
+        prompt: &Prompt,
+        probe: &mut dyn Probe,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+        timing: &mut Timing,
+    ) -> ControlFlow<()> {
         if on_event(Event::Stage(Stage::Prefill)).is_break() {
-            return Ok(ControlFlow::Break(()));
+            return ControlFlow::Break(());
         }
+        let (config, w, exec) = (self.model.config(), &self.weights, &mut self.exec);
+        let Buffers { vision, decoder, activations, .. } = &mut self.buffers;
+        let text = &config.text;
+        let mut clock = Clock::now();
         let n_prefix = config.vision.n_patches() + prompt.ids.len();
         let x = &mut decoder.x[..n_prefix * text.d_model];
         prefix::assemble(
             text,
             &w.projector,
             &w.decoder,
-            image_tokens,
+            vision.image_tokens(),
             &prompt.ids,
             x,
             exec,
@@ -346,7 +434,7 @@ impl<'m> Session<'m> {
         );
         decoder::prefill(text, &w.decoder, decoder, n_prefix, exec, activations, probe);
         timing.prefill = clock.lap_ms();
-        Ok(on_event(Event::Stage(Stage::Decode)))
+        on_event(Event::Stage(Stage::Decode))
     }
 
     /// Token after token, until the model ends its answer, the room for it is full or somebody says stop.
@@ -418,6 +506,16 @@ impl<'m> Session<'m> {
     /// Number of threads, the caller's included.
     pub fn threads(&self) -> usize {
         self.exec.threads()
+    }
+
+    /// Lets only `n` of the session's threads work from the next run on, at least one: a hot board gives off less heat so.
+    pub fn use_threads(&mut self, n: usize) {
+        self.exec.use_members(n);
+    }
+
+    /// A counter that grows with every step of every layer, for whoever watches that runs go on; it wraps around.
+    pub fn steps(&self) -> Arc<AtomicUsize> {
+        self.exec.steps()
     }
 
     /// How keys and values are kept.
@@ -547,6 +645,7 @@ fn carve(
         resize_ints: carver.region("image.ints", resize.ints),
         resize_bytes: carver.region("image.bytes", resize.bytes),
         vision: VisionBuffers::carve(carver, &config.vision, model.kinds(Part::Vision)),
+        embedding: carver.region("vision.embedding", config.vision.d_model),
         decoder: DecoderState::carve(
             carver,
             &config.text,

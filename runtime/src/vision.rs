@@ -42,6 +42,11 @@ impl VisionBuffers {
         }
     }
 
+    /// `[n, d_model]`: what [`encode`] gave last.
+    pub fn image_tokens(&self) -> &[f32] {
+        &self.normed
+    }
+
     /// Most values that any product of the tower takes as input.
     pub fn activation_values(c: &VisionConfig) -> usize {
         let n = c.n_patches();
@@ -50,15 +55,15 @@ impl VisionBuffers {
     }
 }
 
-/// Turns `b.patches` into image tokens, `[n, d_model]`.
-pub fn encode<'b>(
+/// Turns `b.patches` into [`VisionBuffers::image_tokens`].
+pub fn encode(
     c: &VisionConfig,
     w: &VisionWeights<'_>,
-    b: &'b mut VisionBuffers,
+    b: &mut VisionBuffers,
     exec: &mut Exec,
     acts: &mut Activations,
     probe: &mut dyn Probe,
-) -> &'b [f32] {
+) {
     probe.look(Tap::Patches, &b.patches, c.patch_values());
     let input = acts.input(exec, &b.patches, &[&w.patch_embedding]);
     linear(exec, &w.patch_embedding, &input, &mut b.x);
@@ -69,7 +74,6 @@ pub fn encode<'b>(
     }
     layer_norm(c, &w.post_norm, &b.x, &mut b.normed, exec);
     probe.look(Tap::VisionLastHidden, &b.normed, c.d_model);
-    &b.normed
 }
 
 /// `x += out(attention(norm1(x)))`

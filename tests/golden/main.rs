@@ -12,6 +12,7 @@ use pg_tests::tolerances::DECIDED_MARGIN;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 #[test]
 fn stages_of_the_small_set_agree() {
@@ -111,6 +112,45 @@ fn a_run_can_be_ended_before_every_stage_and_token() {
         assert_eq!(answer.expect("a run").tokens(), &case.generated[..n_tokens], "{n_events} events");
         assert_eq!(told, n_events.min(7));
     }
+}
+
+#[test]
+fn a_picture_seen_once_is_answered_about_as_often_as_wanted() {
+    let packed = Packed::open(&small_set().join("tiny-a").join("checkpoint"));
+    let case = &cases(&small_set(), "tiny-a")[0];
+    let picture = pictures::load(&case.picture).expect("a picture");
+    let on = |_: pg_runtime::Event<'_>| ControlFlow::Continue(());
+    let mut session = session(&packed.model, Kernels::detect(), 2, case);
+    let prompt = session.prompt(&case.prompt).expect("room for the prompt");
+    let nothing = session.answer(&prompt, on).expect_err("nothing seen").to_string();
+    assert!(nothing.contains("look at one first"), "{nothing}");
+
+    let steps = session.steps();
+    let embedding =
+        session.look(&picture.frame(), on).expect("a look").expect("not ended").embedding().to_vec();
+    let seen = steps.load(Ordering::Relaxed);
+    assert!(seen > packed.model.config().vision.n_layers, "{seen} steps");
+    for _ in 0..2 {
+        let answer = session.answer(&prompt, on).expect("an answer");
+        assert_eq!(answer.tokens(), case.generated);
+        assert_eq!((answer.timing().image, answer.timing().vision), (0.0, 0.0));
+    }
+    assert!(steps.load(Ordering::Relaxed) > seen);
+
+    let tokens = &case.stages["vision_last_hidden"];
+    let n = packed.model.config().vision.n_patches() as f32;
+    for (i, mean) in embedding.iter().enumerate() {
+        let expected = tokens.values.iter().skip(i).step_by(embedding.len()).sum::<f32>() / n;
+        assert!((mean - expected).abs() < 1e-3, "{i}: {mean}, expected {expected}");
+    }
+
+    // Fewer threads change nothing but who computes.
+    session.use_threads(1);
+    assert_eq!(session.run(&picture.frame(), &prompt).expect("a run").tokens(), case.generated);
+    session.use_threads(99);
+    // A look that was ended leaves nothing to answer about.
+    assert!(session.look(&picture.frame(), |_| ControlFlow::Break(())).expect("a look").is_none());
+    assert!(session.answer(&prompt, on).is_err());
 }
 
 /// Compares all cases of a model, with every kernel table; returns how many there are.

@@ -11,7 +11,7 @@ use pg_runtime::{Frame, Kernels, Model, PixelFormat, Session, SessionOptions};
 use pg_tests::models;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
-use std::ops::Sub;
+use std::ops::{ControlFlow, Sub};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 #[global_allocator]
@@ -59,6 +59,9 @@ fn check(model: &Model, preset: &str, kernels: &str, pictures: &[Picture]) -> us
         let frame = picture.frame();
         let before = Count::now();
         let n_tokens = session.run(&frame, prompt).expect("a run").tokens().len();
+        session.use_threads(1 + n % 2);
+        session.look(&frame, |_| ControlFlow::Continue(())).expect("a look");
+        session.answer(prompt, |_| ControlFlow::Continue(())).expect("an answer");
         let taken = Count::now() - before;
         assert!(n_tokens > 1, "{preset}, {kernels}, {text:?}: nothing was decoded");
         if taken != Count::default() {

@@ -48,6 +48,8 @@ pub enum InputError {
         /// Most that the session accepts.
         max: usize,
     },
+    /// A question about a picture, and the session has seen none, or not to the end.
+    NothingSeen,
     /// A prompt made with another model's tokenizer.
     TokenOutOfRange {
         /// The offending id.
@@ -78,6 +80,7 @@ impl fmt::Display for InputError {
             InputError::PromptTooLong { tokens, max } => {
                 write!(f, "the prompt has {tokens} tokens, the context leaves room for {max}: shorten it")
             }
+            InputError::NothingSeen => write!(f, "there is no picture to answer about: look at one first"),
             InputError::TokenOutOfRange { token, vocab } => {
                 write!(f, "token {token} is outside the vocabulary of {vocab}")
             }

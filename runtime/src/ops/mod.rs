@@ -17,8 +17,10 @@ use crate::kernels::{FloatWork, Kernels, Panel};
 use crate::memory::{Carver, Region};
 use crate::threads::partition::{piece, take};
 use crate::threads::{MAX_THREADS, Pile, Team};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use hidden::HiddenTiles;
 
 /// Everything that computes: a kernel table, a team, and each member's private scratch memory.
@@ -27,6 +29,10 @@ pub struct Exec {
     kernels: &'static Kernels,
     team: Team,
     workers: Vec<Worker>,
+    /// Members that may be woken, at least one.
+    in_use: usize,
+    /// Jobs begun.
+    steps: Arc<AtomicUsize>,
 }
 
 /// One member's private scratch memory.
@@ -103,7 +109,8 @@ impl Exec {
     /// # Errors
     /// If the system refuses a thread.
     pub fn new(kernels: &'static Kernels, workers: Vec<Worker>) -> Result<Self, SetupError> {
-        let mut exec = Exec { kernels, team: Team::new(workers.len())?, workers };
+        let (team, in_use) = (Team::new(workers.len())?, workers.len());
+        let mut exec = Exec { kernels, team, workers, in_use, steps: Arc::default() };
         // Every member, whether or not the first pictures will need it.
         exec.team
             .each(&mut exec.workers, |_, w| kernels.warm_up(&mut w.tools.float, &mut w.tools.float_buffer));
@@ -118,6 +125,16 @@ impl Exec {
     /// Number of threads.
     pub fn threads(&self) -> usize {
         self.team.size()
+    }
+
+    /// Leaves work to the first `n` members only, at least one.
+    pub fn use_members(&mut self, n: usize) {
+        self.in_use = n.clamp(1, self.workers.len());
+    }
+
+    /// Counts the jobs begun; wraps around.
+    pub fn steps(&self) -> Arc<AtomicUsize> {
+        self.steps.clone()
     }
 
     /// Shares `n` items among the members in multiples of `unit`. `cut` is asked for each share's part, in order;
@@ -153,7 +170,7 @@ impl Exec {
 
     /// How many members are worth waking.
     fn members(&self, work: usize) -> usize {
-        (work / MEMBER_WORK).clamp(1, self.workers.len())
+        (work / MEMBER_WORK).clamp(1, self.in_use)
     }
 
     fn spread<P: Send>(
@@ -165,6 +182,7 @@ impl Exec {
         mut cut: impl FnMut(&Range<usize>) -> P,
         job: impl Fn(&'static Kernels, &mut Worker, Range<usize>, P) + Sync,
     ) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
         let kernels = self.kernels;
         let mut pieces: [Option<(Range<usize>, P)>; MAX_PIECES] = [const { None }; MAX_PIECES];
         let pieces = &mut pieces[..members * rounds];
