@@ -1,0 +1,230 @@
+//! A camera's thread: opens its source, fetches pictures, offers some, opens it again when it is lost.
+
+use super::mailbox::Letter;
+use super::motion::{Gate, Motion};
+use super::{Camera, Status};
+use crate::config::Trigger;
+use crate::engine::Shared;
+use crate::event::{self, Event, Kind};
+use crate::log::Log;
+use pg_targets::camera::{FrameBuffer, Location, Next, Options, Source};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime};
+
+/// How long the thread waits for anything before it looks around.
+const LOOK_AROUND: Duration = Duration::from_millis(250);
+/// From the first to the longest pause before a lost source is opened again.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
+/// A source that has delivered for so long was not opened in vain.
+const SETTLED: Duration = Duration::from_secs(10);
+
+/// Numbers what belongs together.
+static INCIDENTS: AtomicU64 = AtomicU64::new(1);
+
+/// What a camera's thread needs besides its camera.
+#[derive(Debug, Clone)]
+pub(crate) struct Watcher {
+    pub(crate) engine: Arc<Shared>,
+    pub(crate) log: Arc<Log>,
+    pub(crate) options: Options,
+}
+
+/// Starts a camera's thread.
+///
+/// # Errors
+/// If the system refuses a thread.
+pub(crate) fn start(camera: Arc<Camera>, watcher: Watcher) -> Result<JoinHandle<()>, String> {
+    let name = format!("pg-{}", camera.name);
+    let s = &camera.settings;
+    let mut thread = Thread {
+        gate: Gate::new(s.motion.clone()),
+        mask: super::privacy::Mask::new(s.privacy.iter().map(|m| m.points.clone()).collect()),
+        frame: FrameBuffer::default(),
+        seq: 0,
+        incident: 0,
+        last_offer: None,
+        camera,
+        watcher,
+    };
+    let spawned = thread::Builder::new().name(name).spawn(move || thread.run());
+    spawned.map_err(|e| format!("the system refuses a thread: {e}"))
+}
+
+struct Thread {
+    camera: Arc<Camera>,
+    watcher: Watcher,
+    gate: Gate,
+    mask: super::privacy::Mask,
+    frame: FrameBuffer,
+    /// Pictures that the source has given.
+    seq: u64,
+    /// The movement that goes on.
+    incident: u64,
+    last_offer: Option<Instant>,
+}
+
+/// Why a source is no longer read.
+enum End {
+    /// It is to be opened again.
+    Lost(String),
+    /// The file or pipe is over.
+    Over,
+    /// Nobody wants it now.
+    Unwanted,
+}
+
+impl Thread {
+    fn run(&mut self) {
+        let location: Location = match self.camera.settings.source.parse() {
+            Ok(location) => location,
+            // Checked with the configuration.
+            Err(e) => return self.camera.set_status(Status::Offline(e.to_string())),
+        };
+        let mut pause = PAUSES[0];
+        while !self.camera.is_removed() {
+            if !self.is_on() {
+                self.camera.set_status(Status::Off);
+                thread::sleep(LOOK_AROUND);
+                continue;
+            }
+            self.camera.set_status(Status::Starting);
+            let opened = Instant::now();
+            let end = match location.open(&self.watcher.options) {
+                Ok(mut source) => self.read(&mut *source),
+                Err(e) => End::Lost(e.to_string()),
+            };
+            match end {
+                End::Unwanted => pause = PAUSES[0],
+                End::Over => return self.camera.set_status(Status::Ended),
+                End::Lost(why) => {
+                    if opened.elapsed() > SETTLED {
+                        pause = PAUSES[0];
+                    }
+                    self.lost(why);
+                    self.rest(pause);
+                    self.camera.counters.reopened.fetch_add(1, Ordering::Relaxed);
+                    pause = (pause * 2).min(PAUSES[1]);
+                }
+            }
+        }
+    }
+
+    fn is_on(&self) -> bool {
+        self.camera.is_enabled() && self.camera.settings.when.is_on(SystemTime::now())
+    }
+
+    /// Sleeps, unless the camera is switched off or removed.
+    fn rest(&self, pause: Duration) {
+        let until = Instant::now() + pause;
+        while self.camera.is_wanted() {
+            match until.saturating_duration_since(Instant::now()) {
+                Duration::ZERO => break,
+                rest => thread::sleep(rest.min(LOOK_AROUND)),
+            }
+        }
+    }
+
+    /// Tells that the source was lost, once for each reason.
+    fn lost(&self, why: String) {
+        log::warn!("camera {}: {why}", self.camera.name);
+        let status = Status::Offline(why.clone());
+        if *self.camera.status.borrow() == status {
+            return;
+        }
+        self.camera.set_status(status);
+        let mut event = self.event(Kind::Error, next_incident(), SystemTime::now());
+        event.error = Some(why);
+        self.watcher.log.push(event);
+    }
+
+    fn event(&self, kind: Kind, incident: u64, when: SystemTime) -> Event {
+        Event::new(kind, &self.camera.name, crate::publish::id(incident), event::timestamp(when))
+    }
+
+    /// Reads pictures until there are no more.
+    fn read(&mut self, source: &mut dyn Source) -> End {
+        let stall = Duration::from_secs_f64(self.camera.settings.stall);
+        let mut last = Instant::now();
+        loop {
+            if !self.camera.is_wanted() || !self.is_on() {
+                self.gate.forget();
+                return End::Unwanted;
+            }
+            let next = source.next(&mut self.frame, LOOK_AROUND);
+            self.camera.counters.damaged.store(source.damaged(), Ordering::Relaxed);
+            match next {
+                Ok(Next::Frame) => {
+                    last = Instant::now();
+                    self.camera.set_status(Status::Online);
+                    self.seq += 1;
+                    self.see();
+                }
+                Ok(Next::Nothing) if last.elapsed() > stall => {
+                    return End::Lost(format!("no picture came for {} s", stall.as_secs_f64()));
+                }
+                Ok(Next::Nothing) => {}
+                Ok(Next::End) => return End::Over,
+                Err(e) => return End::Lost(e.to_string()),
+            }
+        }
+    }
+
+    /// What is private goes first; then it is decided whether the picture is worth a look.
+    fn see(&mut self) {
+        let (width, height) = (self.frame.width(), self.frame.height());
+        if let Err(e) = self.mask.black(self.frame.data_mut(), width, height) {
+            // A picture that cannot be masked is shown to nobody.
+            return log::error!("camera {}: {e}", self.camera.name);
+        }
+        self.camera.preview.show(&self.frame);
+        let is_moving = self.follow();
+        let s = &self.camera.settings;
+        let is_forced = self.camera.is_forced.swap(false, Ordering::Relaxed);
+        let is_due = s.max_interval > 0.0
+            && self.last_offer.is_none_or(|last| last.elapsed().as_secs_f64() >= s.max_interval);
+        let is_wanted = match s.trigger {
+            Trigger::Always => true,
+            Trigger::Motion => is_moving,
+            Trigger::Request => false,
+        };
+        if !(is_wanted || is_forced || is_due) {
+            self.camera.counters.gated.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        self.last_offer = Some(Instant::now());
+        let incident = if is_moving && s.trigger == Trigger::Motion { self.incident } else { next_incident() };
+        if s.wait {
+            while !self.camera.mailbox.wait_empty(LOOK_AROUND) {
+                if !self.camera.is_wanted() {
+                    return;
+                }
+            }
+        }
+        self.camera.mailbox.put(&mut self.frame, Letter { incident, seq: self.seq, is_forced });
+        self.watcher.engine.wake();
+    }
+
+    /// Follows what moves, tells when that begins and ends, and says whether it goes on.
+    fn follow(&mut self) -> bool {
+        if self.camera.settings.trigger != Trigger::Motion {
+            return false;
+        }
+        let motion = self.gate.look(&self.frame.frame(), self.frame.captured());
+        if motion == Motion::Started {
+            self.incident = next_incident();
+        }
+        if matches!(motion, Motion::Started | Motion::Ended) {
+            let mut event = self.event(Kind::Motion, self.incident, self.frame.wall());
+            let active = motion == Motion::Started;
+            event.motion = Some(event::Motion { active, area: self.gate.area().filter(|_| active) });
+            self.watcher.log.push(event);
+        }
+        matches!(motion, Motion::Started | Motion::Moving)
+    }
+}
+
+fn next_incident() -> u64 {
+    INCIDENTS.fetch_add(1, Ordering::Relaxed)
+}

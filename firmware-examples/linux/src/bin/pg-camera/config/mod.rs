@@ -1,0 +1,17 @@
+//! The configuration: one TOML file, read and checked as a whole before anything of it is used.
+//!
+//! The doc comments of the sections are what `pg-camera schema` tells users, and `sample.toml` is the same in prose. Not
+//! here: what the settings do, and secrets themselves, which are read from files when they are needed.
+
+mod check;
+mod read;
+mod secret;
+mod section;
+
+pub(crate) use check::check;
+pub(crate) use read::{load, parse};
+pub(crate) use secret::Secret;
+pub(crate) use section::*;
+
+/// The commented sample: every key with its default.
+pub(crate) const SAMPLE: &str = include_str!("sample.toml");

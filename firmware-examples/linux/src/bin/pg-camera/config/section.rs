@@ -1,0 +1,363 @@
+//! The sections of the file.
+
+use super::Secret;
+use crate::camera::motion;
+use crate::camera::privacy::PrivacyMask;
+use crate::camera::schedule::Schedule;
+use crate::camera::zone::Zone;
+use crate::engine::{bucket, dedupe, heat};
+use crate::prompt;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) model: Model,
+    #[serde(default)]
+    pub(crate) runtime: Runtime,
+    #[serde(default)]
+    pub(crate) heat: heat::Settings,
+    #[serde(default)]
+    pub(crate) output: Output,
+    /// Leave out to serve nothing over HTTP.
+    pub(crate) http: Option<Http>,
+    /// Leave out to use no broker.
+    pub(crate) mqtt: Option<Mqtt>,
+    /// Leave out to write no snapshots.
+    pub(crate) snapshots: Option<Snapshots>,
+    /// Leave out to show nothing.
+    pub(crate) display: Option<Display>,
+    #[serde(default, rename = "camera")]
+    pub(crate) cameras: Vec<Camera>,
+}
+
+/// The packed model.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Model {
+    /// A file that pg-quantize wrote, or `demo` for the small bundled one.
+    pub(crate) path: PathBuf,
+    /// Where its weights are: `mapped` (in the file's own pages) or `huge` (a copy on huge pages).
+    #[serde(default)]
+    pub(crate) weights: Weights,
+}
+
+/// Where weights are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Weights {
+    #[default]
+    Mapped,
+    Huge,
+}
+
+/// How the model is run.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Runtime {
+    /// Threads that compute; 0 takes all cores.
+    pub(crate) threads: usize,
+    /// Kernel table, such as `neon-dotprod`; the best that runs if left out.
+    pub(crate) kernels: Option<String>,
+    /// Longest prompt in tokens.
+    pub(crate) max_prompt_tokens: usize,
+    /// Longest answer in tokens.
+    pub(crate) max_new_tokens: usize,
+    /// Longest side of a picture in pixels.
+    pub(crate) max_side: usize,
+    /// Refuse to start if more memory is needed, such as "1500M"; what the machine has if left out.
+    pub(crate) memory_limit: Option<String>,
+    /// Requests by HTTP and MQTT that may wait; more are refused with an estimate of when to try again.
+    pub(crate) max_queue: usize,
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Runtime {
+            threads: 0,
+            kernels: None,
+            max_prompt_tokens: 128,
+            max_new_tokens: 128,
+            max_side: 4096,
+            memory_limit: None,
+            max_queue: 4,
+        }
+    }
+}
+
+/// What is written to standard output.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Output {
+    /// One JSON object a line for every event.
+    pub(crate) json_lines: bool,
+    /// Events kept for whoever asks for earlier ones or reads slowly.
+    pub(crate) history: usize,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Output { json_lines: true, history: 1000 }
+    }
+}
+
+/// The live page, REST, OpenAI's and moondream's interfaces, metrics.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Http {
+    /// Address and port. Elsewhere than on loopback only with a token.
+    pub(crate) listen: String,
+    /// A Unix socket to serve on as well.
+    pub(crate) unix: Option<PathBuf>,
+    /// File with the token that may do everything.
+    pub(crate) admin_token: Option<Secret>,
+    /// File with the token that may look but change nothing.
+    pub(crate) viewer_token: Option<Secret>,
+    /// Serve beyond loopback without a token: everybody in the network sees the cameras.
+    pub(crate) insecure_i_know: bool,
+    /// Names by which browsers may reach it, besides addresses and localhost.
+    pub(crate) allowed_hosts: Vec<String>,
+    /// Connections at a time.
+    pub(crate) max_connections: usize,
+    /// Viewers of live pictures at a time, of each camera.
+    pub(crate) max_viewers: usize,
+    /// How free text becomes a prompt.
+    pub(crate) prompts: prompt::Settings,
+    /// TLS, instead of a reverse proxy.
+    pub(crate) tls: Option<Tls>,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Http {
+            listen: "127.0.0.1:8080".into(),
+            unix: None,
+            admin_token: None,
+            viewer_token: None,
+            insecure_i_know: false,
+            allowed_hosts: Vec::new(),
+            max_connections: 256,
+            max_viewers: 8,
+            prompts: prompt::Settings::default(),
+            tls: None,
+        }
+    }
+}
+
+/// A certificate and its key, read again on SIGHUP.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tls {
+    /// PEM file with the certificate and those that signed it.
+    pub(crate) certificate: PathBuf,
+    /// PEM file with its key.
+    pub(crate) key: PathBuf,
+}
+
+/// A broker of MQTT 5.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Mqtt {
+    /// Name or address of the broker.
+    pub(crate) host: String,
+    /// 1883, or 8883 with TLS, if left out.
+    pub(crate) port: Option<u16>,
+    /// Different for every client of a broker.
+    pub(crate) client_id: String,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<Secret>,
+    /// First part of every topic.
+    pub(crate) base_topic: String,
+    /// Announce the entities to Home Assistant.
+    pub(crate) discovery: bool,
+    /// Where Home Assistant looks for them.
+    pub(crate) discovery_prefix: String,
+    /// Seconds without a message after which the broker calls the connection lost.
+    pub(crate) keep_alive: u16,
+    /// Events kept while the broker is away; the oldest are lost first.
+    pub(crate) max_pending: usize,
+    /// Speak TLS.
+    pub(crate) tls: Option<MqttTls>,
+    /// Answer questions about pictures that others send through the broker.
+    pub(crate) fleet: Option<Fleet>,
+}
+
+impl Default for Mqtt {
+    fn default() -> Self {
+        Mqtt {
+            host: "127.0.0.1".into(),
+            port: None,
+            client_id: "pg-camera".into(),
+            username: None,
+            password: None,
+            base_topic: "pg-camera".into(),
+            discovery: true,
+            discovery_prefix: "homeassistant".into(),
+            keep_alive: 30,
+            max_pending: 1000,
+            tls: None,
+            fleet: None,
+        }
+    }
+}
+
+/// TLS to the broker.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct MqttTls {
+    /// PEM file with the authority that signed the broker's certificate.
+    pub(crate) ca: PathBuf,
+    /// PEM file with this client's certificate, if the broker wants one.
+    pub(crate) certificate: Option<PathBuf>,
+    /// PEM file with its key.
+    pub(crate) key: Option<PathBuf>,
+}
+
+/// A share in the work of a group of machines.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Fleet {
+    /// Machines of the same group share the pictures among them.
+    pub(crate) group: String,
+    /// Where the pictures come from, such as `pictures/+`.
+    pub(crate) topic: String,
+    /// What to ask about pictures that bring no prompt with them.
+    #[serde(default = "caption")]
+    pub(crate) prompt: String,
+}
+
+fn caption() -> String {
+    "caption en".into()
+}
+
+/// JPEG pictures of events, each with its event in a JSON file beside it.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Snapshots {
+    pub(crate) folder: PathBuf,
+    /// Bytes that the folder may take, such as "500M"; the oldest go first.
+    #[serde(default = "half_a_gigabyte")]
+    pub(crate) max_size: String,
+    /// Days after which they go.
+    #[serde(default = "two_weeks")]
+    pub(crate) max_days: f64,
+    /// JPEG quality, 1 to 100.
+    #[serde(default = "good_quality")]
+    pub(crate) quality: u8,
+}
+
+fn half_a_gigabyte() -> String {
+    "500M".into()
+}
+
+fn two_weeks() -> f64 {
+    14.0
+}
+
+fn good_quality() -> u8 {
+    85
+}
+
+/// A screen of the board.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Display {
+    /// A framebuffer such as /dev/fb0.
+    pub(crate) device: PathBuf,
+    /// Show only this camera; the one with the newest event if left out.
+    pub(crate) camera: Option<String>,
+}
+
+/// When a camera's pictures are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Trigger {
+    /// While something moves.
+    #[default]
+    Motion,
+    /// All the time.
+    Always,
+    /// Only when asked to.
+    Request,
+}
+
+/// A camera.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Camera {
+    /// Letters, digits, `_` and `-`; part of topics and addresses.
+    pub(crate) name: String,
+    /// Where the pictures come from, such as `/dev/video0` or `rtsp://…`.
+    pub(crate) source: String,
+    #[serde(default = "on")]
+    pub(crate) enabled: bool,
+    #[serde(default)]
+    pub(crate) trigger: Trigger,
+    /// Most pictures a second that are taken from the source.
+    #[serde(default = "five")]
+    pub(crate) max_fps: f32,
+    /// Seconds between two looks, at least.
+    #[serde(default)]
+    pub(crate) min_interval: f64,
+    /// Seconds after which a look is taken even if nothing moves or changes; 0 for never.
+    #[serde(default)]
+    pub(crate) max_interval: f64,
+    /// Looks a minute, with a few saved up for when much happens.
+    #[serde(default)]
+    pub(crate) rate: bucket::Settings,
+    /// Seconds after which a picture is too old to be looked at.
+    #[serde(default = "five_seconds")]
+    pub(crate) max_age: f64,
+    /// Seconds without a picture after which the source is opened again.
+    #[serde(default = "twenty_seconds")]
+    pub(crate) stall: f64,
+    /// When, such as "22:00-06:00 mon-fri"; always if left out.
+    #[serde(default)]
+    pub(crate) when: Schedule,
+    #[serde(default)]
+    pub(crate) motion: motion::Settings,
+    #[serde(default)]
+    pub(crate) dedupe: dedupe::Settings,
+    /// What to ask, in this order.
+    #[serde(default = "a_caption", rename = "prompt")]
+    pub(crate) prompts: Vec<Prompt>,
+    #[serde(default, rename = "zone")]
+    pub(crate) zones: Vec<Zone>,
+    /// Parts of the picture that are black before the model or anybody sees it.
+    #[serde(default, rename = "privacy")]
+    pub(crate) privacy: Vec<PrivacyMask>,
+}
+
+/// A question to ask about every picture.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Prompt {
+    /// As the model reads it, such as `detect person ; car` or `caption en`.
+    pub(crate) text: String,
+    /// Objects with a lower score are left out.
+    #[serde(default)]
+    pub(crate) min_score: f32,
+}
+
+fn on() -> bool {
+    true
+}
+
+fn five() -> f32 {
+    5.0
+}
+
+fn five_seconds() -> f64 {
+    5.0
+}
+
+fn twenty_seconds() -> f64 {
+    20.0
+}
+
+fn a_caption() -> Vec<Prompt> {
+    vec![Prompt { text: "caption en".into(), min_score: 0.0 }]
+}

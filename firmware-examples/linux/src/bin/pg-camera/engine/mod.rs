@@ -1,0 +1,233 @@
+//! The inference thread: one session, which cameras and requests share.
+//!
+//! [`Engine`] is the handle that the rest of the program holds. Requests wait in a bounded queue; cameras' pictures are in
+//! their mailboxes. Results come back in [`Report`]s that were made at set-up, so that the thread allocates nothing while it
+//! runs (`tests/camera` counts). Not here: events, protocols, what becomes of an answer.
+
+pub(crate) mod bucket;
+pub(crate) mod dedupe;
+pub(crate) mod fair;
+pub(crate) mod heat;
+mod reply;
+mod report;
+mod worker;
+
+pub(crate) use reply::{Finished, Reply, Snapshot};
+pub(crate) use report::{Outcome, Report, Reports, Seen};
+pub(crate) use worker::Options;
+
+use crate::camera::Roster;
+use crate::event::ModelInfo;
+use pg_runtime::{Model, Prompt};
+use pg_targets::camera::FrameBuffer;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// A prompt, tokenized.
+#[derive(Debug, Clone)]
+pub(crate) struct Question {
+    pub(crate) text: Arc<str>,
+    pub(crate) prompt: Prompt,
+    /// Objects with a lower score are left out.
+    pub(crate) min_score: f32,
+}
+
+impl Question {
+    /// Tokenizes a prompt.
+    ///
+    /// # Errors
+    /// If it is longer than the session has room for.
+    pub(crate) fn new(model: &Model, text: &str, min_score: f32, max_tokens: usize) -> Result<Self, String> {
+        let prompt = Prompt::new(model, text);
+        let n = prompt.ids().len();
+        if n > max_tokens {
+            return Err(format!(
+                "the prompt has {n} tokens, runtime.max_prompt_tokens leaves room for {max_tokens}: shorten it"
+            ));
+        }
+        Ok(Question { text: text.into(), prompt, min_score })
+    }
+}
+
+/// A picture and questions about it from somebody who waits for the answers.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) picture: FrameBuffer,
+    pub(crate) questions: Vec<Question>,
+    pub(crate) max_new_tokens: usize,
+    /// Not begun later than this.
+    pub(crate) deadline: Instant,
+    pub(crate) reply: Arc<Reply>,
+}
+
+/// There is no room for another request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Busy {
+    /// When there will be, about.
+    pub(crate) retry_after: Duration,
+}
+
+/// The handle.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    model: &'static Model,
+    info: Arc<ModelInfo>,
+    options: Options,
+    shared: Arc<Shared>,
+}
+
+/// What the handle, the cameras and the thread share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// Something to do has come.
+    wake: Condvar,
+    /// Milliseconds that requests took lately, smoothed.
+    typical_ms: AtomicUsize,
+    /// Threads that heat leaves to the engine.
+    pub(crate) threads: AtomicUsize,
+    /// How many times as long as usual to wait between pictures, because of heat, in percent; 0 pauses.
+    pub(crate) pace_percent: AtomicUsize,
+    /// Steps of the model begun.
+    pub(crate) steps: Arc<AtomicUsize>,
+    pub(crate) reports: Reports,
+    pub(crate) roster: Roster,
+}
+
+#[derive(Debug)]
+struct State {
+    waiting: VecDeque<Request>,
+    /// Requests that are done, for the service side to drop.
+    done: Vec<Request>,
+    woken: bool,
+    stop: bool,
+}
+
+impl Engine {
+    /// Sets the session up and starts its thread.
+    ///
+    /// # Errors
+    /// If the session cannot be set up as asked.
+    pub(crate) fn start(
+        model: &'static Model,
+        info: ModelInfo,
+        options: Options,
+        roster: Roster,
+    ) -> Result<(Arc<Self>, JoinHandle<()>), String> {
+        let session = worker::session(model, &options)?;
+        let state = State {
+            waiting: VecDeque::with_capacity(options.max_queue),
+            done: Vec::with_capacity(options.max_queue + 1),
+            woken: false,
+            stop: false,
+        };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+            typical_ms: AtomicUsize::new(0),
+            threads: AtomicUsize::new(session.threads()),
+            pace_percent: AtomicUsize::new(100),
+            steps: session.steps(),
+            reports: Reports::new(model.tokenizer(), &options),
+            roster,
+        });
+        let thread = worker::spawn(session, shared.clone(), &options)?;
+        Ok((Arc::new(Engine { model, info: Arc::new(info), options, shared }), thread))
+    }
+
+    pub(crate) fn model(&self) -> &'static Model {
+        self.model
+    }
+
+    pub(crate) fn info(&self) -> &Arc<ModelInfo> {
+        &self.info
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Tokenizes a prompt.
+    ///
+    /// # Errors
+    /// If it is too long.
+    pub(crate) fn question(&self, text: &str, min_score: f32) -> Result<Question, String> {
+        Question::new(self.model, text, min_score, self.options.max_prompt_tokens)
+    }
+
+    /// Puts a request into the queue. The reply is to be waited for, or cancelled.
+    ///
+    /// # Errors
+    /// [`Busy`] if the queue is full.
+    pub(crate) fn submit(
+        &self,
+        picture: FrameBuffer,
+        questions: Vec<Question>,
+        max_new_tokens: usize,
+        patience: Duration,
+    ) -> Result<Arc<Reply>, Busy> {
+        let reply = Arc::new(Reply::new(self.model.tokenizer(), &questions, &self.options));
+        let mut state = self.shared.state();
+        // Dropped here and not on the inference thread.
+        let finished = std::mem::take(&mut state.done);
+        state.done = Vec::with_capacity(self.options.max_queue + 1);
+        if state.waiting.len() >= self.options.max_queue {
+            let n = state.waiting.len() + 1;
+            drop(state);
+            return Err(Busy { retry_after: self.typical().saturating_mul(n as u32) });
+        }
+        state.waiting.push_back(Request {
+            picture,
+            questions,
+            max_new_tokens: max_new_tokens.clamp(1, self.options.max_new_tokens),
+            deadline: Instant::now() + patience,
+            reply: reply.clone(),
+        });
+        state.woken = true;
+        drop(state);
+        drop(finished);
+        self.shared.wake.notify_one();
+        Ok(reply)
+    }
+
+    /// Requests that wait.
+    pub(crate) fn queue_depth(&self) -> usize {
+        self.shared.state().waiting.len()
+    }
+
+    /// What a request takes, about; at least a second.
+    pub(crate) fn typical(&self) -> Duration {
+        Duration::from_millis(self.shared.typical_ms.load(Ordering::Relaxed).max(1000) as u64)
+    }
+
+    /// Ends the thread after what it is doing; what waits is told that nobody will answer.
+    pub(crate) fn stop(&self) {
+        self.shared.state().stop = true;
+        self.shared.wake.notify_one();
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that holds the lock can panic half-way through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the thread look at the cameras' mailboxes.
+    pub(crate) fn wake(&self) {
+        self.state().woken = true;
+        self.wake.notify_one();
+    }
+
+    /// Whether the thread has been told to end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.state().stop
+    }
+}

@@ -1,0 +1,126 @@
+//! From the inference thread's reports to events: labels, zones, pictures.
+
+use crate::camera::{Camera, zone};
+use crate::engine::{Engine, Outcome, Question, Report, Said};
+use crate::event::{Event, FrameInfo, Kind, Object, Timing, timestamp};
+use crate::log::Log;
+use pg_targets::camera::FrameBuffer;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The name of what belongs together: different in every life of the program.
+pub(crate) fn id(incident: u64) -> String {
+    static LIFE: OnceLock<u64> = OnceLock::new();
+    let life = LIFE.get_or_init(|| {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis() as u64)
+    });
+    format!("{life:x}-{incident}")
+}
+
+/// Turns reports into events for as long as the program runs. `quality` is that of the pictures, 1 to 100.
+pub(crate) async fn run(engine: Arc<Engine>, log: Arc<Log>, quality: u8) {
+    let reports = &engine.shared().reports;
+    // Pictures of answers that are still being written.
+    let mut pictures: BTreeMap<Arc<str>, Arc<Vec<u8>>> = BTreeMap::new();
+    loop {
+        let mut report = reports.receive().await;
+        let (Some(camera), Some(questions)) = (report.camera.take(), report.questions.take()) else {
+            reports.give_back(report);
+            continue;
+        };
+        if report.has_frame {
+            // Encoding takes milliseconds; the report comes back with its buffer.
+            let encoded = tokio::task::spawn_blocking(move || {
+                let picture = encode(&report.frame, quality);
+                (report, picture)
+            });
+            let Ok((back, picture)) = encoded.await else { continue };
+            report = back;
+            pictures.insert(camera.name.clone(), Arc::new(picture));
+        }
+        let picture = if report.is_last { pictures.remove(&camera.name) } else { pictures.get(&camera.name).cloned() };
+        let mut event = event(&report, &camera, &questions);
+        event.model = Some(engine.info().clone());
+        event.picture = picture;
+        log.push(event);
+        reports.give_back(report);
+    }
+}
+
+/// A picture as JPEG.
+pub(crate) fn encode(frame: &FrameBuffer, quality: u8) -> Vec<u8> {
+    let mut jpeg = Vec::with_capacity(frame.data().len() / 8);
+    let encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, quality);
+    let (width, height) = (frame.width() as u32, frame.height() as u32);
+    match image::ImageEncoder::write_image(encoder, frame.data(), width, height, image::ExtendedColorType::Rgb8) {
+        Ok(()) => jpeg,
+        Err(e) => {
+            log::error!("a picture of {width} x {height} pixels cannot be encoded: {e}");
+            Vec::new()
+        }
+    }
+}
+
+fn event(report: &Report, camera: &Camera, questions: &[Question]) -> Event {
+    let (kind, question) = match report.outcome {
+        Outcome::Answer(i) => {
+            let question = questions.get(i);
+            (question.map_or(Kind::Answer, |q| Kind::of_prompt(&q.text)), question)
+        }
+        Outcome::Unchanged => (Kind::Unchanged, None),
+        Outcome::TooLarge => (Kind::Error, None),
+    };
+    let mut event = Event::new(kind, &camera.name, id(report.incident), timestamp(report.wall));
+    if report.outcome == Outcome::TooLarge {
+        let (w, h) = (report.width, report.height);
+        event.error = Some(format!(
+            "a picture of {w} x {h} pixels is larger than runtime.max_side: raise that, or ask the camera for less"
+        ));
+    }
+    let said = &report.said;
+    if let Some(question) = question {
+        event.prompt = Some(question.text.clone());
+        event.raw = Some(said.text.clone());
+        if kind == Kind::Detect {
+            event.objects = objects(said, question.min_score, [report.width, report.height], &camera.settings.zones);
+        } else {
+            event.caption = Some(said.text.trim().to_string());
+        }
+    }
+    let t = said.timing;
+    event.timing = Some(Timing {
+        age_ms: rounded(report.age_ms),
+        resize_ms: rounded(t.image),
+        vision_ms: rounded(t.vision),
+        prefill_ms: rounded(t.prefill),
+        decode_ms: rounded(t.decode),
+        tokens: said.n_tokens,
+    });
+    event.frame =
+        Some(FrameInfo { w: report.width, h: report.height, seq: report.frame_seq, dropped: report.dropped });
+    event
+}
+
+/// The objects of an answer that are good enough, in pixels of a picture of this width and height.
+pub(crate) fn objects(said: &Said, min_score: f32, size: [usize; 2], zones: &[zone::Zone]) -> Vec<Object> {
+    let good = said.objects.iter().filter(|seen| seen.score >= min_score);
+    good.map(|seen| {
+        let b = seen.bbox;
+        let bbox = [b.x0, b.y0, b.x1, b.y1].map(|v| f32::from(v) / 1023.0);
+        let label = said.label(seen);
+        Object {
+            label: label.to_string(),
+            score: seen.score,
+            bbox,
+            box_px: b.pixels(size[0] as u32, size[1] as u32),
+            zones: zone::names(zones, label, seen.score, bbox).into_iter().map(Arc::from).collect(),
+        }
+    })
+    .collect()
+}
+
+/// Milliseconds to the microsecond.
+fn rounded(ms: f64) -> f64 {
+    (ms * 1000.0).round() / 1000.0
+}
