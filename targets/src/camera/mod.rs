@@ -4,8 +4,11 @@
 //! one at a time, each with a time limit, and gives 8-bit RGB.
 
 mod colour;
+mod source;
 #[cfg(target_os = "linux")]
 pub mod v4l2;
+
+pub use source::{FrameBuffer, Location, Next, Options, Source};
 
 use std::fmt;
 use std::path::PathBuf;

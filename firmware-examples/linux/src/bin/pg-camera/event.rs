@@ -1,6 +1,5 @@
 //! What happened, as every output tells it: version 1 of the JSON form.
 
-use crate::camera::motion::Area;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -104,7 +103,7 @@ pub(crate) struct Object {
 pub(crate) struct Motion {
     pub(crate) active: bool,
     #[serde(rename = "box")]
-    pub(crate) area: Option<Area>,
+    pub(crate) area: Option<[f32; 4]>,
 }
 
 /// Which model answered.

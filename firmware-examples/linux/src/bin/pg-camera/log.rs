@@ -40,7 +40,8 @@ const ROOM_PICTURES: usize = 32;
 impl Log {
     /// Room for so many events.
     pub(crate) fn new(room: usize) -> Self {
-        let ring = Ring { events: VecDeque::with_capacity(room), room, room_pictures: ROOM_PICTURES, next: 1 };
+        let ring =
+            Ring { events: VecDeque::with_capacity(room), room, room_pictures: ROOM_PICTURES, next: 1 };
         Log { ring: Mutex::new(ring), newest: watch::Sender::new(0) }
     }
 

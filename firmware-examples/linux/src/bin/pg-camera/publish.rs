@@ -12,9 +12,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The name of what belongs together: different in every life of the program.
 pub(crate) fn id(incident: u64) -> String {
     static LIFE: OnceLock<u64> = OnceLock::new();
-    let life = LIFE.get_or_init(|| {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis() as u64)
-    });
+    let life =
+        LIFE.get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis() as u64));
     format!("{life:x}-{incident}")
 }
 
@@ -39,7 +38,8 @@ pub(crate) async fn run(engine: Arc<Engine>, log: Arc<Log>, quality: u8) {
             report = back;
             pictures.insert(camera.name.clone(), Arc::new(picture));
         }
-        let picture = if report.is_last { pictures.remove(&camera.name) } else { pictures.get(&camera.name).cloned() };
+        let picture =
+            if report.is_last { pictures.remove(&camera.name) } else { pictures.get(&camera.name).cloned() };
         let mut event = event(&report, &camera, &questions);
         event.model = Some(engine.info().clone());
         event.picture = picture;
@@ -53,10 +53,16 @@ pub(crate) fn encode(frame: &FrameBuffer, quality: u8) -> Vec<u8> {
     let mut jpeg = Vec::with_capacity(frame.data().len() / 8);
     let encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, quality);
     let (width, height) = (frame.width() as u32, frame.height() as u32);
-    match image::ImageEncoder::write_image(encoder, frame.data(), width, height, image::ExtendedColorType::Rgb8) {
+    match image::ImageEncoder::write_image(
+        encoder,
+        frame.data(),
+        width,
+        height,
+        image::ExtendedColorType::Rgb8,
+    ) {
         Ok(()) => jpeg,
         Err(e) => {
-            log::error!("a picture of {width} x {height} pixels cannot be encoded: {e}");
+            ::log::error!("a picture of {width} x {height} pixels cannot be encoded: {e}");
             Vec::new()
         }
     }
@@ -83,7 +89,8 @@ fn event(report: &Report, camera: &Camera, questions: &[Question]) -> Event {
         event.prompt = Some(question.text.clone());
         event.raw = Some(said.text.clone());
         if kind == Kind::Detect {
-            event.objects = objects(said, question.min_score, [report.width, report.height], &camera.settings.zones);
+            event.objects =
+                objects(said, question.min_score, [report.width, report.height], &camera.settings.zones);
         } else {
             event.caption = Some(said.text.trim().to_string());
         }

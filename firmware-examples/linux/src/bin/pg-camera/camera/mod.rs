@@ -17,7 +17,7 @@ pub(crate) use watch::{Watcher, start};
 
 use crate::config;
 use crate::engine::bucket::Bucket;
-use crate::engine::dedupe::Dedupe;
+use crate::engine::dedupe::{Dedupe, Labels, Verdict};
 use crate::engine::{Engine, Question};
 use mailbox::Mailbox;
 use pg_targets::camera::FrameBuffer;
@@ -150,6 +150,7 @@ impl Camera {
 
     /// Asks something else from the next picture on.
     pub(crate) fn set_questions(&self, questions: Vec<Question>) {
+        self.pacing().dedupe.forget();
         *self.questions.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(questions);
     }
 
@@ -213,8 +214,9 @@ impl Camera {
         }
         let mut pacing = self.pacing();
         let interval = Duration::from_secs_f64(self.settings.min_interval * pace as f64 / 100.0);
-        let rest = pacing.last_look.map_or(Duration::ZERO, |last| (last + interval).saturating_duration_since(now));
-        Some(rest.max(pacing.bucket.ready_in(now)))
+        let rest =
+            pacing.last_look.map_or(Duration::ZERO, |last| (last + interval).saturating_duration_since(now));
+        Some(rest.max(pacing.bucket.wait(now)))
     }
 
     /// Fetches its picture into `frame`, unless that has become too old.
@@ -234,9 +236,14 @@ impl Camera {
         Some(Taken { incident, seq, dropped, age, is_forced })
     }
 
-    /// The memory of what was told last, for the inference thread.
-    pub(crate) fn with_dedupe<R>(&self, f: impl FnOnce(&mut Dedupe) -> R) -> R {
-        f(&mut self.pacing().dedupe)
+    /// Whether this is the scene that was told last, and not yet time to tell it again.
+    pub(crate) fn is_unchanged(&self, embedding: &[f32], labels: &Labels, now: Instant) -> bool {
+        self.pacing().dedupe.compare(embedding, labels, now) == Verdict::Unchanged
+    }
+
+    /// Remembers what was told.
+    pub(crate) fn was_told(&self, embedding: &[f32], labels: &Labels, now: Instant) {
+        self.pacing().dedupe.remember(embedding, labels, now);
     }
 
     fn pacing(&self) -> MutexGuard<'_, Pacing> {

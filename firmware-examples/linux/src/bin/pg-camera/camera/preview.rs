@@ -39,7 +39,8 @@ impl Viewer {
     /// One more viewer, unless there are `most` already.
     pub(crate) fn join(camera: &Arc<super::Camera>, most: usize) -> Option<Self> {
         let viewers = &camera.preview.viewers;
-        let joined = viewers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < most).then_some(n + 1));
+        let joined =
+            viewers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < most).then_some(n + 1));
         joined.ok().map(|_| Viewer(camera.clone()))
     }
 

@@ -1,9 +1,12 @@
 //! A camera's thread: opens its source, fetches pictures, offers some, opens it again when it is lost.
 
 use super::mailbox::Letter;
-use super::motion::{Gate, Motion};
+use super::motion::{Gate, Look, Motion};
+use super::privacy::Mask;
+use super::schedule::Schedule;
+use super::zone::Polygon;
 use super::{Camera, Status};
-use crate::config::Trigger;
+use crate::config::{self, Trigger};
 use crate::engine::Shared;
 use crate::event::{self, Event, Kind};
 use crate::log::Log;
@@ -39,8 +42,9 @@ pub(crate) fn start(camera: Arc<Camera>, watcher: Watcher) -> Result<JoinHandle<
     let name = format!("pg-{}", camera.name);
     let s = &camera.settings;
     let mut thread = Thread {
-        gate: Gate::new(s.motion.clone()),
-        mask: super::privacy::Mask::new(s.privacy.iter().map(|m| m.points.clone()).collect()),
+        gate: Gate::new(s.motion.clone(), polygons(&s.motion_masks)),
+        schedule: Schedule::new(&s.schedule)?,
+        mask: Mask::new(polygons(&s.privacy_masks)),
         frame: FrameBuffer::default(),
         seq: 0,
         incident: 0,
@@ -56,7 +60,8 @@ struct Thread {
     camera: Arc<Camera>,
     watcher: Watcher,
     gate: Gate,
-    mask: super::privacy::Mask,
+    schedule: Schedule,
+    mask: Mask,
     frame: FrameBuffer,
     /// Pictures that the source has given.
     seq: u64,
@@ -112,7 +117,7 @@ impl Thread {
     }
 
     fn is_on(&self) -> bool {
-        self.camera.is_enabled() && self.camera.settings.when.is_on(SystemTime::now())
+        self.camera.is_enabled() && self.schedule.is_on(jiff::Timestamp::now())
     }
 
     /// Sleeps, unless the camera is switched off or removed.
@@ -128,7 +133,7 @@ impl Thread {
 
     /// Tells that the source was lost, once for each reason.
     fn lost(&self, why: String) {
-        log::warn!("camera {}: {why}", self.camera.name);
+        ::log::warn!("camera {}: {why}", self.camera.name);
         let status = Status::Offline(why.clone());
         if *self.camera.status.borrow() == status {
             return;
@@ -149,7 +154,6 @@ impl Thread {
         let mut last = Instant::now();
         loop {
             if !self.camera.is_wanted() || !self.is_on() {
-                self.gate.forget();
                 return End::Unwanted;
             }
             let next = source.next(&mut self.frame, LOOK_AROUND);
@@ -176,7 +180,7 @@ impl Thread {
         let (width, height) = (self.frame.width(), self.frame.height());
         if let Err(e) = self.mask.black(self.frame.data_mut(), width, height) {
             // A picture that cannot be masked is shown to nobody.
-            return log::error!("camera {}: {e}", self.camera.name);
+            return ::log::error!("camera {}: {e}", self.camera.name);
         }
         self.camera.preview.show(&self.frame);
         let is_moving = self.follow();
@@ -194,7 +198,8 @@ impl Thread {
             return;
         }
         self.last_offer = Some(Instant::now());
-        let incident = if is_moving && s.trigger == Trigger::Motion { self.incident } else { next_incident() };
+        let incident =
+            if is_moving && s.trigger == Trigger::Motion { self.incident } else { next_incident() };
         if s.wait {
             while !self.camera.mailbox.wait_empty(LOOK_AROUND) {
                 if !self.camera.is_wanted() {
@@ -211,18 +216,22 @@ impl Thread {
         if self.camera.settings.trigger != Trigger::Motion {
             return false;
         }
-        let motion = self.gate.look(&self.frame.frame(), self.frame.captured());
+        let Look { motion, area, .. } = self.gate.look(&self.frame.frame(), self.frame.captured());
         if motion == Motion::Started {
             self.incident = next_incident();
         }
         if matches!(motion, Motion::Started | Motion::Ended) {
             let mut event = self.event(Kind::Motion, self.incident, self.frame.wall());
             let active = motion == Motion::Started;
-            event.motion = Some(event::Motion { active, area: self.gate.area().filter(|_| active) });
+            event.motion = Some(event::Motion { active, area: area.filter(|_| active) });
             self.watcher.log.push(event);
         }
         matches!(motion, Motion::Started | Motion::Moving)
     }
+}
+
+fn polygons(masks: &[config::Mask]) -> Vec<Polygon> {
+    masks.iter().map(|mask| mask.points.clone()).collect()
 }
 
 fn next_incident() -> u64 {

@@ -1,6 +1,7 @@
 //! What the types cannot say: ranges, names, and sections that need each other.
 
 use super::{Camera, Config, Http, Mqtt};
+use crate::camera::zone;
 use pg_runtime::platform::sizes;
 use pg_targets::camera::Location;
 use std::collections::BTreeSet;
@@ -55,10 +56,8 @@ pub(crate) fn check(config: &Config) -> Vec<String> {
 
 fn check_http(http: &Http, problems: &mut Problems) {
     match http.listen.parse::<SocketAddr>() {
-        Err(_) => problems.say(&format!(
-            "http.listen: {:?} is no address with a port; try 127.0.0.1:8080",
-            http.listen
-        )),
+        Err(_) => problems
+            .say(&format!("http.listen: {:?} is no address with a port; try 127.0.0.1:8080", http.listen)),
         Ok(address) => {
             let is_open = !address.ip().is_loopback() && http.admin_token.is_none();
             if is_open && !http.insecure_i_know {
@@ -70,7 +69,8 @@ fn check_http(http: &Http, problems: &mut Problems) {
         }
     }
     if http.viewer_token.is_some() && http.admin_token.is_none() {
-        problems.say("http.viewer_token: needs http.admin_token too, or everybody could do more than a viewer");
+        problems
+            .say("http.viewer_token: needs http.admin_token too, or everybody could do more than a viewer");
     }
     problems.range("http.max_connections", http.max_connections as f64, 1.0, 10_000.0);
     problems.range("http.max_viewers", http.max_viewers as f64, 0.0, 1000.0);
@@ -86,7 +86,11 @@ fn check_mqtt(mqtt: &Mqtt, problems: &mut Problems) {
     }
     let topics = [("base_topic", &mqtt.base_topic), ("discovery_prefix", &mqtt.discovery_prefix)];
     for (key, topic) in topics {
-        if topic.is_empty() || topic.contains(['+', '#', '\0']) || topic.starts_with('/') || topic.ends_with('/') {
+        if topic.is_empty()
+            || topic.contains(['+', '#', '\0'])
+            || topic.starts_with('/')
+            || topic.ends_with('/')
+        {
             problems.say(&format!("mqtt.{key}: {topic:?} is no beginning of a topic"));
         }
     }
@@ -133,11 +137,10 @@ fn check_camera(camera: &Camera, problems: &mut Problems) {
         }
         problems.range(&at("prompt.min_score"), prompt.min_score.into(), 0.0, 1.0);
     }
-    for zone in &camera.zones {
-        problems.result(&at(&format!("zone {:?}", zone.name)), zone.validate());
-    }
-    for mask in &camera.privacy {
-        problems.result(&at("privacy"), mask.validate());
+    problems.result(&at("schedule"), camera.schedule.validate());
+    problems.result(&at("zone"), zone::validate(&camera.zones));
+    for (key, masks) in [("privacy_mask", &camera.privacy_masks), ("motion_mask", &camera.motion_masks)] {
+        masks.iter().for_each(|mask| problems.result(&at(key), mask.points.validate()));
     }
 }
 

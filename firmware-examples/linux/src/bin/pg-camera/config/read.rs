@@ -83,7 +83,8 @@ mod tests {
     #[test]
     fn the_sample_is_accepted_and_its_comments_are_the_defaults() {
         let sample = parse(SAMPLE).unwrap();
-        let minimal = "[model]\npath = \"demo\"\n[http]\n[mqtt]\n[snapshots]\nfolder = \"/var/lib/pg-camera\"\n";
+        let minimal =
+            "[model]\npath = \"demo\"\n[http]\n[mqtt]\n[snapshots]\nfolder = \"/var/lib/pg-camera\"\n";
         let minimal = parse(minimal).unwrap();
         assert_eq!(sample.runtime, minimal.runtime);
         assert_eq!(sample.heat, minimal.heat);
@@ -99,8 +100,10 @@ mod tests {
             for key in keys {
                 let is_there = SAMPLE.lines().any(|line| {
                     let line = line.trim_start_matches(['#', ' ']);
-                    line.starts_with(&format!("{key} =")) || line.trim_matches(['[', ']']).split('.').any(|k| k == key)
-                        || line.contains(&format!("{{ {key} =")) || line.contains(&format!(", {key} ="))
+                    line.starts_with(&format!("{key} ="))
+                        || line.trim_matches(['[', ']']).split('.').any(|k| k == key)
+                        || line.contains(&format!("{{ {key} ="))
+                        || line.contains(&format!(", {key} ="))
                 });
                 if !is_there {
                     missing.push(format!("{definition}.{key}"));
@@ -113,8 +116,10 @@ mod tests {
     fn properties(schema: &serde_json::Value) -> Vec<(String, Vec<String>)> {
         let definitions = schema["$defs"].as_object().into_iter().flatten();
         let all = definitions.map(|(name, s)| (name.clone(), s)).chain([("file".to_string(), schema)]);
-        all.map(|(name, s)| (name, s["properties"].as_object().into_iter().flatten().map(|(k, _)| k.clone()).collect()))
-            .collect()
+        all.map(|(name, s)| {
+            (name, s["properties"].as_object().into_iter().flatten().map(|(k, _)| k.clone()).collect())
+        })
+        .collect()
     }
 
     #[test]

@@ -41,7 +41,8 @@ impl Secret {
         if size > MAX_BYTES {
             return Err(fail(format!("{size} bytes are no secret; at most {MAX_BYTES} are read")));
         }
-        let text = std::fs::read_to_string(&path).map_err(|e| fail(format!("cannot read the secret: {e}")))?;
+        let text =
+            std::fs::read_to_string(&path).map_err(|e| fail(format!("cannot read the secret: {e}")))?;
         let secret = text.trim();
         if secret.is_empty() || secret.contains(|c: char| c.is_control()) {
             return Err(fail("expected a secret in one line".into()));

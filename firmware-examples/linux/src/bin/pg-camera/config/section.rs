@@ -2,9 +2,8 @@
 
 use super::Secret;
 use crate::camera::motion;
-use crate::camera::privacy::PrivacyMask;
-use crate::camera::schedule::Schedule;
-use crate::camera::zone::Zone;
+use crate::camera::schedule;
+use crate::camera::zone::{Polygon, Zone};
 use crate::engine::{bucket, dedupe, heat};
 use crate::prompt;
 use schemars::JsonSchema;
@@ -314,9 +313,12 @@ pub(crate) struct Camera {
     /// Seconds without a picture after which the source is opened again.
     #[serde(default = "twenty_seconds")]
     pub(crate) stall: f64,
-    /// When, such as "22:00-06:00 mon-fri"; always if left out.
+    /// Hours and days at which it is used.
     #[serde(default)]
-    pub(crate) when: Schedule,
+    pub(crate) schedule: schedule::Settings,
+    /// Wait for each picture to be looked at instead of dropping it: for files and pipes, which can wait.
+    #[serde(default)]
+    pub(crate) wait: bool,
     #[serde(default)]
     pub(crate) motion: motion::Settings,
     #[serde(default)]
@@ -327,8 +329,19 @@ pub(crate) struct Camera {
     #[serde(default, rename = "zone")]
     pub(crate) zones: Vec<Zone>,
     /// Parts of the picture that are black before the model or anybody sees it.
-    #[serde(default, rename = "privacy")]
-    pub(crate) privacy: Vec<PrivacyMask>,
+    #[serde(default, rename = "privacy_mask")]
+    pub(crate) privacy_masks: Vec<Mask>,
+    /// Parts of the picture in which nothing that moves counts.
+    #[serde(default, rename = "motion_mask")]
+    pub(crate) motion_masks: Vec<Mask>,
+}
+
+/// A part of the picture.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Mask {
+    /// Its border: three or more `[x, y]` in fractions of the picture.
+    pub(crate) points: Polygon,
 }
 
 /// A question to ask about every picture.
@@ -360,4 +373,21 @@ fn twenty_seconds() -> f64 {
 
 fn a_caption() -> Vec<Prompt> {
     vec![Prompt { text: "caption en".into(), min_score: 0.0 }]
+}
+
+impl Config {
+    /// Names of the sections, cameras aside, in which `other` differs: those are read only when the program starts.
+    pub(crate) fn sections_that_need_a_restart(&self, other: &Config) -> Vec<&'static str> {
+        let same = [
+            ("model", self.model == other.model),
+            ("runtime", self.runtime == other.runtime),
+            ("heat", self.heat == other.heat),
+            ("output", self.output == other.output),
+            ("http", self.http == other.http),
+            ("mqtt", self.mqtt == other.mqtt),
+            ("snapshots", self.snapshots == other.snapshots),
+            ("display", self.display == other.display),
+        ];
+        same.into_iter().filter(|(_, is_same)| !is_same).map(|(name, _)| name).collect()
+    }
 }

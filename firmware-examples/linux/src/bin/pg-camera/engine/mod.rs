@@ -8,12 +8,14 @@ pub(crate) mod bucket;
 pub(crate) mod dedupe;
 pub(crate) mod fair;
 pub(crate) mod heat;
+mod live;
 mod reply;
 mod report;
 mod worker;
 
+pub(crate) use live::{Live, Writing};
 pub(crate) use reply::{Finished, Reply, Snapshot};
-pub(crate) use report::{Outcome, Report, Reports, Seen};
+pub(crate) use report::{Outcome, Report, Reports, Said, Seen};
 pub(crate) use worker::Options;
 
 use crate::camera::Roster;
@@ -21,7 +23,7 @@ use crate::event::ModelInfo;
 use pg_runtime::{Model, Prompt};
 use pg_targets::camera::FrameBuffer;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -94,7 +96,9 @@ pub(crate) struct Shared {
     /// Steps of the model begun.
     pub(crate) steps: Arc<AtomicUsize>,
     pub(crate) reports: Reports,
+    pub(crate) live: Live,
     pub(crate) roster: Roster,
+    is_busy: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -132,7 +136,9 @@ impl Engine {
             pace_percent: AtomicUsize::new(100),
             steps: session.steps(),
             reports: Reports::new(model.tokenizer(), &options),
+            live: Live::new(Said::bytes(model.tokenizer(), &options)),
             roster,
+            is_busy: AtomicBool::new(false),
         });
         let thread = worker::spawn(session, shared.clone(), &options)?;
         Ok((Arc::new(Engine { model, info: Arc::new(info), options, shared }), thread))
@@ -224,6 +230,11 @@ impl Shared {
     pub(crate) fn wake(&self) {
         self.state().woken = true;
         self.wake.notify_one();
+    }
+
+    /// Whether the thread has nothing to do.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.is_busy.load(Ordering::Relaxed) && self.state().waiting.is_empty()
     }
 
     /// Whether the thread has been told to end.

@@ -33,11 +33,16 @@ pub(crate) struct Seen {
 }
 
 impl Said {
+    /// Bytes of the longest answer.
+    pub(super) fn bytes(tokenizer: &Tokenizer, options: &Options) -> usize {
+        options.max_new_tokens * tokenizer.longest_piece_bytes().max(3) + 3
+    }
+
     /// With room for the longest answer.
     pub(super) fn new(tokenizer: &Tokenizer, options: &Options) -> Self {
         let n = options.max_new_tokens;
         Said {
-            text: String::with_capacity(n * tokenizer.longest_piece_bytes().max(3) + 3),
+            text: String::with_capacity(Said::bytes(tokenizer, options)),
             // Four tokens each, and none before the first.
             objects: Vec::with_capacity(n / 4 + 1),
             n_tokens: 0,

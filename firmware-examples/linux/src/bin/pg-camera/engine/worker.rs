@@ -1,9 +1,11 @@
 //! What the inference thread does: choose, look, answer, report. Allocates nothing.
 
+use super::dedupe::Labels;
 use super::reply::Finished;
 use super::report::{Outcome, Report};
 use super::{Question, Request, Shared};
 use crate::camera::{Camera, Taken};
+use crate::event::Kind;
 use pg_runtime::{Event, Model, Session, SessionOptions, Timing};
 use pg_targets::camera::FrameBuffer;
 use std::ops::ControlFlow;
@@ -51,8 +53,15 @@ pub(super) fn spawn(
     shared: Arc<Shared>,
     options: &Options,
 ) -> Result<JoinHandle<()>, String> {
-    // A picture of the largest size that sources give, so that the first of that size costs nothing.
-    let worker = Worker { session, shared, frame: FrameBuffer::default(), turn: 0, max_side: options.max_side };
+    let worker = Worker {
+        embedding: vec![0.0; session.model().config().vision.d_model],
+        labels: Labels::new(),
+        session,
+        shared,
+        frame: FrameBuffer::default(),
+        turn: 0,
+        max_side: options.max_side,
+    };
     thread::Builder::new()
         .name("pg-inference".into())
         .spawn(move || worker.run())
@@ -64,6 +73,10 @@ struct Worker {
     shared: Arc<Shared>,
     /// The picture being looked at.
     frame: FrameBuffer,
+    /// Its embedding, `[d_vision]`.
+    embedding: Vec<f32>,
+    /// The labels found in it.
+    labels: Labels,
     /// Whose turn it is: cameras by number, then requests.
     turn: usize,
     max_side: usize,
@@ -107,7 +120,9 @@ impl Worker {
             let mut nap = NAP;
             for turn in (self.turn..self.turn + n).map(|turn| turn % n) {
                 let Some(camera) = cameras.get(turn) else {
-                    if pace > 0 && let Some(request) = state.waiting.pop_front() {
+                    if pace > 0
+                        && let Some(request) = state.waiting.pop_front()
+                    {
                         self.turn = turn + 1;
                         shared.is_busy.store(true, Ordering::Relaxed);
                         return Work::Request(request);
@@ -201,15 +216,16 @@ impl Worker {
 
     /// Looks at a camera's picture and reports.
     fn watch(&mut self, camera: &Arc<Camera>, taken: Taken) {
+        let shared = self.shared.clone();
+        let shared = &*shared;
         self.session.use_threads(self.shared.threads.load(Ordering::Relaxed));
         let questions = camera.questions();
         let mut about = About { camera, taken, questions: &questions, has_sent: false };
         let (width, height) = (self.frame.width(), self.frame.height());
         if width.max(height) > self.max_side {
-            about.send(&self.shared, &self.frame, Outcome::TooLarge, true, |_| ());
+            about.send(shared, &self.frame, Outcome::TooLarge, true, |_| ());
             return;
         }
-        let shared = &self.shared;
         let go_on = || {
             if camera.is_wanted() && !shared.is_stopping() {
                 ControlFlow::Continue(())
@@ -219,16 +235,17 @@ impl Worker {
         };
         let Ok(Some(look)) = self.session.look(&self.frame.frame(), |_| go_on()) else { return };
         let looking = look.timing();
-        let looks_alike = camera.looks_alike(look.embedding(), taken.is_forced);
-        let mut labels = camera.labels();
+        self.embedding.copy_from_slice(look.embedding());
+        self.labels.clear();
+        let now = Instant::now();
         // Objects first: they are found sooner, and decide whether the rest is worth it.
-        let is_search = |q: &Question| crate::event::Kind::of_prompt(&q.text) == crate::event::Kind::Detect;
+        let is_search = |i: &usize| Kind::of_prompt(&questions[*i].text) == Kind::Detect;
         let n = questions.len();
-        let searches = (0..n).filter(|&i| is_search(&questions[i]));
-        let others = (0..n).filter(|&i| !is_search(&questions[i]));
-        let n_searches = searches.clone().count();
-        for (done, i) in searches.chain(others).enumerate() {
-            if done == n_searches && looks_alike && labels.are_as_before() {
+        let n_searches = (0..n).filter(is_search).count();
+        let order = (0..n).filter(is_search).chain((0..n).filter(|i| !is_search(i)));
+        for (done, i) in order.enumerate() {
+            let is_told = done == n_searches && !taken.is_forced;
+            if is_told && camera.is_unchanged(&self.embedding, &self.labels, now) {
                 about.send(shared, &self.frame, Outcome::Unchanged, true, |_| ());
                 return;
             }
@@ -244,9 +261,9 @@ impl Worker {
             if go_on().is_break() {
                 return;
             }
-            if is_search(question) {
+            if is_search(&i) {
                 let found = answer.objects().iter().filter(|o| o.score >= question.min_score);
-                found.for_each(|o| labels.add(answer.label(o)));
+                found.for_each(|o| self.labels.add(answer.label(o)));
             }
             about.send(shared, &self.frame, Outcome::Answer(i), done + 1 == n, |report| {
                 report.said.set(&answer);
@@ -254,11 +271,7 @@ impl Worker {
                 *t = Timing { image: looking.image, vision: looking.vision, ..*t };
             });
         }
-        if n_searches == n && looks_alike && labels.are_as_before() {
-            return;
-        }
-        labels.keep();
-        camera.was_told();
+        camera.was_told(&self.embedding, &self.labels, now);
     }
 }
 

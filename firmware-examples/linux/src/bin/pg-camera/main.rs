@@ -1,0 +1,85 @@
+//! `pg-camera`: cameras in, events out, for months.
+//!
+//! Exit codes: 0 done, 1 `doctor` found problems, 2 an error (message on standard error).
+
+mod app;
+mod args;
+mod camera;
+mod commands;
+mod config;
+mod engine;
+mod event;
+mod log;
+mod models;
+mod prompt;
+mod publish;
+mod service;
+mod sinks;
+mod systemd;
+
+use args::{Args, Command};
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// What a command ends with when it did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Done,
+    /// `doctor` found what has to be changed.
+    Problems,
+}
+
+/// Why a command stopped.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Message(String),
+    /// Whoever read our output has gone; not an error.
+    BrokenPipe,
+}
+
+impl From<String> for Failure {
+    fn from(message: String) -> Self {
+        Failure::Message(message)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(e: io::Error) -> Self {
+        match e.kind() {
+            io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
+            _ => Failure::Message(format!("standard output: {e}")),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    systemd::start_log();
+    match run() {
+        Ok(Outcome::Done) | Err(Failure::BrokenPipe) => ExitCode::SUCCESS,
+        Ok(Outcome::Problems) => ExitCode::from(1),
+        Err(Failure::Message(message)) => {
+            // Nothing can be done if standard error is closed too.
+            let _ = writeln!(io::stderr(), "pg-camera: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run() -> Result<Outcome, Failure> {
+    let args = match Args::parse(lexopt::Parser::from_env())? {
+        args::Parsed::Run(args) => args,
+        args::Parsed::Print(text) => {
+            writeln!(io::stdout(), "{text}")?;
+            return Ok(Outcome::Done);
+        }
+    };
+    match &args.command {
+        Command::Run { config, until_end } => commands::run::run(config, *until_end),
+        Command::Demo(demo) => commands::demo::run(demo),
+        Command::Check { config } => commands::check::run(config),
+        Command::Plan { config } => commands::plan::run(config, args.json),
+        Command::Once(once) => commands::once::run(once, args.json),
+        Command::Doctor { config } => commands::doctor::run(config.as_deref(), args.json),
+        Command::Schema => commands::schema::run(),
+    }
+}
