@@ -1,0 +1,17 @@
+//! Declares the modules until the daemon is there.
+#![allow(dead_code)]
+
+mod camera {
+    pub(crate) mod motion;
+    pub(crate) mod privacy;
+    pub(crate) mod schedule;
+    pub(crate) mod zone;
+}
+
+fn main() {}
+
+mod engine {
+    pub(crate) mod bucket;
+    pub(crate) mod dedupe;
+    pub(crate) mod fair;
+}
