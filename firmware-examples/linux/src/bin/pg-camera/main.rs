@@ -8,10 +8,13 @@ mod camera {
     pub(crate) mod zone;
 }
 
+mod prompt;
+
 fn main() {}
 
 mod engine {
     pub(crate) mod bucket;
     pub(crate) mod dedupe;
     pub(crate) mod fair;
+    pub(crate) mod heat;
 }
