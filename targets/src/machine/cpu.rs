@@ -149,6 +149,15 @@ pub(super) fn frequencies(sys: &Path) -> Vec<Frequency> {
     found
 }
 
+/// The clock of the core that is nearest to its fastest, as a share of that.
+pub(super) fn clock_share(sys: &Path) -> Option<f64> {
+    let share = |core: &std::path::PathBuf| {
+        let khz = |file| number(&core.join("cpufreq").join(file), 1, HIGHEST_KHZ);
+        Some(khz("scaling_cur_freq")? as f64 / khz("cpuinfo_max_freq")? as f64)
+    };
+    folders(&sys.join("devices/system/cpu"), "cpu").iter().filter_map(share).max_by(f64::total_cmp)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 //! Temperatures, what slows the processor down, and the supply of a Raspberry Pi.
 
-use super::{folders, name, number, text};
+use super::{cpu, folders, name, number, text};
 use std::path::Path;
 
 /// Trip points of a zone that are read.
@@ -50,6 +50,32 @@ pub(super) fn slowed_by(sys: &Path) -> Vec<(String, u64, u64)> {
     folders(&sys.join("class/thermal"), "cooling_device").iter().filter_map(device).collect()
 }
 
+/// What a program that works for days looks at every few seconds: few files, and none that wakes a device up.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Condition {
+    /// Temperatures.
+    pub zones: Vec<Zone>,
+    /// Names of devices that slow the processor down now, and how far (of how many steps).
+    pub slowed_by: Vec<(String, u64, u64)>,
+    /// What a Raspberry Pi says of its supply.
+    pub power: Power,
+    /// The clock of the fastest core at this moment, as a share of the most that it can do.
+    pub clock_share: Option<f64>,
+}
+
+impl Condition {
+    /// Reads below `root`, which is `/` for the machine that this runs on. What is not there is left out.
+    pub fn read(root: &Path) -> Self {
+        let sys = root.join("sys");
+        Condition {
+            zones: zones(&sys),
+            slowed_by: slowed_by(&sys),
+            power: Power::read(&sys),
+            clock_share: cpu::clock_share(&sys),
+        }
+    }
+}
+
 /// What the firmware of a Raspberry Pi says of its supply.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Power {
@@ -95,8 +121,63 @@ impl Power {
         self.flags(16)
     }
 
+    /// Whether the supply is too weak at this moment.
+    pub fn is_low(&self) -> bool {
+        self.low_voltage == Some(true) || self.is_set(0)
+    }
+
+    /// Whether the firmware throttles at this moment: because of heat or, if the supply is low, because of that.
+    pub fn is_throttled(&self) -> bool {
+        self.is_set(2)
+    }
+
+    fn is_set(&self, bit: u32) -> bool {
+        self.throttled.unwrap_or(0) >> bit & 1 == 1
+    }
+
     fn flags(&self, first: u32) -> Vec<&'static str> {
         let word = self.throttled.unwrap_or(0) >> first;
         FLAGS.iter().filter(|(bit, _)| word >> bit & 1 == 1).map(|(_, text)| *text).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(root: &Path, file: &str, text: &str) {
+        let path = root.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn a_condition_is_read_from_few_files() {
+        let root = std::env::temp_dir().join(format!("pg-condition-{}", std::process::id()));
+        assert_eq!(Condition::read(&root), Condition::default());
+        for (file, text) in [
+            ("sys/class/thermal/thermal_zone0/type", "cpu-thermal"),
+            ("sys/class/thermal/thermal_zone0/temp", "61000"),
+            ("sys/class/thermal/cooling_device0/type", "cpufreq-cpu0"),
+            ("sys/class/thermal/cooling_device0/cur_state", "2"),
+            ("sys/class/thermal/cooling_device0/max_state", "4"),
+            ("sys/devices/platform/soc/soc:firmware/get_throttled", "50004"),
+            ("sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq", "600000"),
+            ("sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq", "1200000"),
+            ("sys/devices/system/cpu/cpu4/cpufreq/scaling_cur_freq", "1500000"),
+            ("sys/devices/system/cpu/cpu4/cpufreq/cpuinfo_max_freq", "2000000"),
+            ("sys/devices/system/cpu/cpu5/cpufreq/scaling_cur_freq", "<unknown>"),
+            ("sys/devices/system/cpu/cpu5/cpufreq/cpuinfo_max_freq", "2000000"),
+        ] {
+            write(&root, file, text);
+        }
+        let found = Condition::read(&root);
+        std::fs::remove_dir_all(&root).unwrap();
+        assert_eq!((found.zones.len(), found.zones[0].temperature), (1, 61_000));
+        assert_eq!(found.slowed_by, [("cpufreq-cpu0".to_string(), 2, 4)]);
+        assert_eq!(found.clock_share, Some(0.75));
+        assert!(found.power.is_throttled() && !found.power.is_low());
+        let low = Power { throttled: Some(1), low_voltage: None };
+        assert!(low.is_low() && !low.is_throttled() && !Power::default().is_low());
     }
 }

@@ -9,7 +9,7 @@ mod memory;
 
 pub use checks::{Check, Level};
 pub use cpu::{Cpu, Frequency, table_for};
-pub use heat::{Power, Zone};
+pub use heat::{Condition, Power, Zone};
 pub use memory::{HugePages, Memory, Swap};
 
 use crate::boards::Profile;

@@ -6,12 +6,14 @@
 use crate::app::{App, Health};
 use crate::camera::{self, Camera, Roster, Status, Watcher};
 use crate::config::Config;
+use crate::engine::heat::{self, Governor, Reading};
 use crate::engine::{Engine, Finished};
 use crate::log::Log;
 use crate::sinks::{display, lines, snapshots};
 use crate::systemd::Manager;
 use crate::{config, models, publish};
 use pg_targets::camera::{FrameBuffer, Options};
+use pg_targets::machine::Condition;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,6 +27,8 @@ use tokio::task::JoinSet;
 const LAST_SECONDS: Duration = Duration::from_secs(5);
 /// How often the main loop looks after everything.
 const ROUND: Duration = Duration::from_millis(500);
+/// How often the temperature is looked at.
+const THERMOMETER: Duration = Duration::from_secs(5);
 /// A model that is busy and makes no step for so long is stuck.
 const STUCK: Duration = Duration::from_secs(30);
 
@@ -83,6 +87,7 @@ impl Service {
         warm_up(&engine).await?;
         let mut cameras = Cameras { app: app.clone(), threads: Vec::new() };
         cameras.set(&self.config.cameras)?;
+        tokio::spawn(hold_back(app.clone(), self.config.heat.clone()));
         manager.ready(&status(&app));
         (self.on_ready)(&app);
 
@@ -282,6 +287,34 @@ impl Watchdog {
         if self.progress.elapsed() < STUCK && self.told.elapsed() >= every {
             self.manager.alive();
             self.told = Instant::now();
+        }
+    }
+}
+
+/// Leaves fewer threads and longer pauses to the model while the board is hot.
+async fn hold_back(app: Arc<App>, settings: heat::Settings) {
+    let shared = app.engine.shared();
+    let threads = app.engine.options().threads;
+    let mut governor = Governor::new(settings.clone());
+    let mut before = governor.level();
+    let mut round = tokio::time::interval(THERMOMETER);
+    loop {
+        round.tick().await;
+        // Files of the kernel: read in microseconds.
+        let reading = Reading::new(&Condition::read(&settings.root), &settings, !shared.is_idle());
+        let level = governor.step(&reading, Instant::now());
+        let millidegrees = reading.hottest.map_or(i64::MIN, |c| (c * 1000.0) as i64);
+        app.health.temperature.store(millidegrees, Ordering::Relaxed);
+        app.health.heat_level.store(level as u64, Ordering::Relaxed);
+        shared.threads.store(level.threads(threads, &settings), Ordering::Relaxed);
+        let pace = level.interval(Duration::from_secs(1), &settings);
+        shared.pace_percent.store(pace.map_or(0, |p| p.as_millis() as usize / 10), Ordering::Relaxed);
+        if level != before {
+            let at = reading.hottest.map_or_else(|| "no sensor".to_string(), |c| format!("{c:.1} degrees"));
+            let supply = if reading.low_voltage { ", supply too weak" } else { "" };
+            ::log::warn!("heat: {} ({at}{supply})", level.name());
+            before = level;
+            shared.wake();
         }
     }
 }

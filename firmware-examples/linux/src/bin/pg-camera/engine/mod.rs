@@ -6,7 +6,6 @@
 
 pub(crate) mod bucket;
 pub(crate) mod dedupe;
-pub(crate) mod fair;
 pub(crate) mod heat;
 mod live;
 mod reply;
