@@ -100,10 +100,11 @@ mod tests {
             for key in keys {
                 let is_there = SAMPLE.lines().any(|line| {
                     let line = line.trim_start_matches(['#', ' ']);
-                    line.starts_with(&format!("{key} ="))
-                        || line.trim_matches(['[', ']']).split('.').any(|k| k == key)
-                        || line.contains(&format!("{{ {key} ="))
-                        || line.contains(&format!(", {key} ="))
+                    let section = line.split('#').next().unwrap_or_default().trim().trim_matches(['[', ']']);
+                    let beginnings = [format!("{key} ="), format!("{{ {key} ="), format!(", {key} =")];
+                    line.starts_with(&beginnings[0])
+                        || section.split('.').any(|part| part == key)
+                        || beginnings[1..].iter().any(|b| line.contains(b))
                 });
                 if !is_there {
                     missing.push(format!("{definition}.{key}"));
