@@ -114,7 +114,7 @@ mod tests {
                 };
                 assert!(waiting[turn].is_some());
                 // Some wait for the next frame, others have one already.
-                waiting[turn] = (below(2) == 0).then(|| Waiting { deadline: Some(start) });
+                waiting[turn] = (below(2) == 0).then_some(Waiting { deadline: Some(start) });
                 before[turn].fill(0);
                 for camera in (0..n).filter(|c| waiting[*c].is_some() && *c != turn) {
                     before[camera][turn] += 1;
