@@ -157,7 +157,7 @@ mod tests {
                 a[0].max(b[0]) < x0 || a[0].min(b[0]) > x1 || a[1].max(b[1]) < y0 || a[1].min(b[1]) > y1;
             let side = |px: i64, py: i64| (b[0] - a[0]) * (py - a[1]) - (b[1] - a[1]) * (px - a[0]);
             let sides = [side(x0, y0), side(x1, y0), side(x0, y1), side(x1, y1)];
-            !beyond && !(sides.iter().all(|s| *s > 0) || sides.iter().all(|s| *s < 0))
+            !(beyond || sides.iter().all(|s| *s > 0) || sides.iter().all(|s| *s < 0))
         };
         if edges().any(|(a, b)| touches(a, b)) {
             return true;

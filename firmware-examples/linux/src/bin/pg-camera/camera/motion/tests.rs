@@ -296,3 +296,14 @@ fn settings_are_read_and_refused_in_words() {
         assert!(error.starts_with(expected), "{error}");
     }
 }
+
+#[test]
+fn the_schema_explains_every_setting() {
+    let schema = serde_json::to_value(schemars::schema_for!(Settings)).unwrap();
+    let properties = schema["properties"].as_object().unwrap();
+    assert_eq!((properties.len(), &schema["additionalProperties"]), (8, &false.into()));
+    for (name, property) in properties {
+        assert!(property["description"].as_str().is_some_and(|d| d.len() > 30), "{name}");
+    }
+    assert_eq!(properties["frame_height"]["default"], 100);
+}

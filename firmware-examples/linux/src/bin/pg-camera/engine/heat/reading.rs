@@ -24,8 +24,7 @@ pub(crate) struct Reading {
 impl Reading {
     /// Of a condition that was read while the engine was `working` or not: an idle processor's clock is slow.
     pub(crate) fn new(condition: &Condition, settings: &Settings, working: bool) -> Self {
-        let watched =
-            |zone: &&Zone| settings.zones.is_empty() || settings.zones.iter().any(|z| *z == zone.name);
+        let watched = |zone: &&Zone| settings.zones.is_empty() || settings.zones.contains(&zone.name);
         let zones = || condition.zones.iter().filter(watched);
         let low_voltage = condition.power.is_low();
         let slow_clock = working && condition.clock_share.is_some_and(|s| s < settings.min_clock_share);
