@@ -1,14 +1,23 @@
-//! Cameras: what they offer, and frames from them as the runtime takes them.
+//! Cameras and everything else that frames come from: devices, streams, files, pipes.
 //!
-//! A camera is opened once, with a format; everything that its frames need is taken then. Then it is asked for frames,
-//! one at a time, each with a time limit, and gives 8-bit RGB.
+//! A [`Location`] is read from text and opened once, with [`Options`]; that gives a [`Source`]. It is asked for frames,
+//! one at a time, each with a time limit, and fills a [`FrameBuffer`] of 8-bit RGB. `sources` has one file for each kind,
+//! `formats` cuts bytes into frames, `colour` has the formulas. Absent: whoever opens a lost source again, what is done
+//! with frames, decoders of video (`ffmpeg` is another program).
 
 mod colour;
+mod frame;
+mod location;
 mod source;
+mod sources;
+mod url;
 #[cfg(target_os = "linux")]
 pub mod v4l2;
 
-pub use source::{FrameBuffer, Location, Next, Options, Source};
+pub use frame::FrameBuffer;
+pub use location::{Location, LocationError, Mode, PipeFormat, RpicamCodec, Then};
+pub use source::{Counts, ErrorKind, Next, Options, Source, SourceError};
+pub use url::Url;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,135 +1,126 @@
-//! Where pictures come from, one after another.
+//! What all sources of frames have in common: how they are asked, what they answer, and what can be wrong with them.
 
-use pg_runtime::{Frame, PixelFormat};
-use std::time::{Duration, Instant, SystemTime};
+use super::{CameraError, FrameBuffer, Problem};
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
 
-/// An RGB picture in memory that is used again and again.
-#[derive(Debug, Clone)]
-pub struct FrameBuffer {
-    width: usize,
-    height: usize,
-    /// `[height, width, 3]`
-    data: Vec<u8>,
-    captured: Instant,
-    wall: SystemTime,
-}
+/// Something that gives frames, one after the other. Dropping it ends its threads, connections and children.
+pub trait Source: Send {
+    /// The next frame into `into`, which is left alone unless the answer is [`Next::Frame`]; waits at most `limit`.
+    ///
+    /// Live sources (cameras, streams) give the newest frame that there is and pass over those that nobody asked for
+    /// in time; files, folders and pipes give every frame.
+    ///
+    /// # Errors
+    /// [`SourceError::kind`] says whether to ask on, to open the location again, or to give up.
+    fn next(&mut self, into: &mut FrameBuffer, limit: Duration) -> Result<Next, SourceError>;
 
-impl Default for FrameBuffer {
-    fn default() -> Self {
-        let (captured, wall) = (Instant::now(), SystemTime::UNIX_EPOCH);
-        FrameBuffer { width: 1, height: 1, data: vec![0; 3], captured, wall }
-    }
-}
-
-impl FrameBuffer {
-    /// Pixels in a row.
-    pub fn width(&self) -> usize {
-        self.width
-    }
-    /// Rows.
-    pub fn height(&self) -> usize {
-        self.height
-    }
-    /// `[height, width, 3]`
-    pub fn data(&self) -> &[u8] {
-        &self.data
-    }
-    /// `[height, width, 3]`
-    pub fn data_mut(&mut self) -> &mut [u8] {
-        &mut self.data
-    }
-    /// When the picture was taken.
-    pub fn captured(&self) -> Instant {
-        self.captured
-    }
-    /// When the picture was taken, by the calendar.
-    pub fn wall(&self) -> SystemTime {
-        self.wall
-    }
-    /// Takes another size; the pixels are whatever they were. Taken at this moment.
-    pub fn set_size(&mut self, width: usize, height: usize) {
-        (self.width, self.height) = (width.max(1), height.max(1));
-        self.data.resize(self.width * self.height * 3, 0);
-        (self.captured, self.wall) = (Instant::now(), SystemTime::now());
-    }
-    /// Becomes a copy.
-    pub fn copy_from(&mut self, other: &FrameBuffer) {
-        (self.width, self.height) = (other.width, other.height);
-        self.data.clear();
-        self.data.extend_from_slice(&other.data);
-        (self.captured, self.wall) = (other.captured, other.wall);
-    }
-    /// As the runtime takes it.
-    pub fn frame(&self) -> Frame<'_> {
-        Frame::new(&self.data, self.width, self.height, PixelFormat::Rgb8).expect("sized together")
+    /// What did not become a frame, since the source was opened.
+    fn counts(&self) -> Counts {
+        Counts::default()
     }
 }
 
-/// What came.
+/// What came of asking a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// A picture.
+    /// A frame.
     Frame,
-    /// Nothing yet.
+    /// Nothing came within the limit; ask again.
     Nothing,
-    /// No more.
+    /// The file, the folder or the pipe ended.
     End,
 }
 
-/// Something that gives pictures.
-pub trait Source: Send {
-    /// The next picture into `into`; waits at most `limit`.
-    ///
-    /// # Errors
-    /// If the source is lost.
-    fn next(&mut self, into: &mut FrameBuffer, limit: Duration) -> Result<Next, String>;
-    /// Damaged pictures passed over so far.
-    fn damaged(&self) -> u64 {
-        0
-    }
+/// Pictures that did not become frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Damaged, incomplete or too large.
+    pub damaged: u64,
+    /// Good, and passed over for a newer one or for [`Options::max_fps`].
+    pub skipped: u64,
 }
 
-/// How sources are opened.
-#[derive(Debug, Clone, Default)]
+/// What is the same for all sources.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
-    /// Pictures a second, at most.
+    /// Most frames a second; what comes beyond is passed over, if possible before it is decoded. Files and folders
+    /// without a speed of their own are not slowed down.
     pub max_fps: Option<f32>,
+    /// Most pixels of a picture.
+    pub max_pixels: usize,
+    /// Most bytes of an encoded picture.
+    pub max_bytes: usize,
+    /// Videos and streams that `ffmpeg` decodes are scaled down to fit into this width and height.
+    pub fit: Option<[u32; 2]>,
+    /// A live source that says nothing for so long is taken for lost.
+    pub stall: Duration,
+    /// The program that decodes videos and streams.
+    pub ffmpeg: PathBuf,
+    /// The program that takes pictures with cameras of a Raspberry Pi.
+    pub rpicam: PathBuf,
 }
 
-/// Where a source is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Location;
-
-impl std::str::FromStr for Location {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
-        if s.starts_with("synthetic:") { Ok(Location) } else { Err(format!("{s}: no such source")) }
-    }
-}
-
-impl Location {
-    /// Opens it.
-    ///
-    /// # Errors
-    /// If it cannot be opened.
-    pub fn open(&self, _options: &Options) -> Result<Box<dyn Source>, String> {
-        Ok(Box::new(Synthetic(0)))
-    }
-}
-
-struct Synthetic(usize);
-
-impl Source for Synthetic {
-    fn next(&mut self, into: &mut FrameBuffer, _: Duration) -> Result<Next, String> {
-        std::thread::sleep(Duration::from_millis(100));
-        self.0 += 1;
-        into.set_size(224, 224);
-        let at = (self.0 * 4) % 180;
-        for (i, p) in into.data_mut().chunks_exact_mut(3).enumerate() {
-            let (x, y) = (i % 224, i / 224);
-            let is_in = (at..at + 40).contains(&x) && (60..100).contains(&y);
-            p.copy_from_slice(if is_in { &[230, 40, 40] } else { &[200, 200, 200] });
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            max_fps: None,
+            max_pixels: 16_000_000,
+            max_bytes: 12_000_000,
+            fit: None,
+            stall: Duration::from_secs(20),
+            ffmpeg: "ffmpeg".into(),
+            rpicam: "rpicam-vid".into(),
         }
-        Ok(Next::Frame)
+    }
+}
+
+/// What follows from an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// It will be the same next time: something must be changed by hand.
+    Permanent,
+    /// The camera or the connection is gone: open the location again after a while.
+    Lost,
+    /// One picture could not be used; the source goes on.
+    Damaged,
+}
+
+/// What is wrong with a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceError {
+    kind: ErrorKind,
+    message: String,
+}
+
+impl SourceError {
+    /// `place` is the location with its password masked, or what stands for it.
+    pub(crate) fn new(kind: ErrorKind, place: impl fmt::Display, what: impl fmt::Display) -> Self {
+        SourceError { kind, message: format!("{place}: {what}") }
+    }
+
+    /// What follows from it.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for SourceError {}
+
+impl From<CameraError> for SourceError {
+    fn from(error: CameraError) -> Self {
+        let kind = match error.problem {
+            // A camera that is pulled out, in use or forbidden today may come back.
+            Problem::NotOffered { .. } | Problem::NotACamera(_) => ErrorKind::Permanent,
+            _ => ErrorKind::Lost,
+        };
+        SourceError { kind, message: error.to_string() }
     }
 }

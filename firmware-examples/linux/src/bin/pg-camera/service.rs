@@ -131,8 +131,7 @@ async fn warm_up(engine: &Engine) -> Result<(), String> {
     let question = engine.question("caption en", 0.0)?;
     let mut picture = FrameBuffer::default();
     let side = engine.info().res.min(engine.options().max_side);
-    picture.set_size(side, side);
-    picture.data_mut().fill(128);
+    picture.reset(side, side).fill(128);
     let patience = Duration::from_secs(3600);
     let reply =
         engine.submit(picture, vec![question], 1, patience).map_err(|_| "the queue is full".to_string())?;
@@ -178,7 +177,7 @@ impl Cameras {
             if self.threads.iter().any(|(c, _)| Arc::ptr_eq(c, camera)) {
                 continue;
             }
-            let options = Options { max_fps: Some(camera.settings.max_fps), ..Options::default() };
+            let options = camera.settings.options();
             let watcher =
                 Watcher { engine: self.app.engine.shared().clone(), log: self.app.log.clone(), options };
             self.threads.push((camera.clone(), camera::start(camera.clone(), watcher)?));

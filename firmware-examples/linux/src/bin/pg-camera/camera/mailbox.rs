@@ -114,7 +114,7 @@ mod tests {
         let (mut ours, mut theirs) = (FrameBuffer::default(), FrameBuffer::default());
         let mut seen = std::collections::BTreeSet::new();
         for seq in 0..30 {
-            ours.set_size(8, 4);
+            ours.reset(8, 4);
             seen.insert(ours.data().as_ptr() as usize);
             mailbox.put(&mut ours, letter(seq));
             mailbox.take(&mut theirs);

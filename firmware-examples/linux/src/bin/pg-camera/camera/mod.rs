@@ -67,6 +67,8 @@ pub(crate) struct Counters {
     pub(crate) gated: AtomicU64,
     /// Could not be decoded.
     pub(crate) damaged: AtomicU64,
+    /// Passed over by the source, because there were more than wanted.
+    pub(crate) skipped: AtomicU64,
     /// Times that the source had to be opened again.
     pub(crate) reopened: AtomicU64,
 }

@@ -10,7 +10,7 @@ use crate::config::{self, Trigger};
 use crate::engine::Shared;
 use crate::event::{self, Event, Kind};
 use crate::log::Log;
-use pg_targets::camera::{FrameBuffer, Location, Next, Options, Source};
+use pg_targets::camera::{ErrorKind, FrameBuffer, Location, Next, Options, Source, SourceError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -73,7 +73,9 @@ struct Thread {
 /// Why a source is no longer read.
 enum End {
     /// It is to be opened again.
-    Lost(String),
+    Lost(SourceError),
+    /// Nothing came from it for too long.
+    Stalled,
     /// The file or pipe is over.
     Over,
     /// Nobody wants it now.
@@ -98,16 +100,25 @@ impl Thread {
             let opened = Instant::now();
             let end = match location.open(&self.watcher.options) {
                 Ok(mut source) => self.read(&mut *source),
-                Err(e) => End::Lost(e.to_string()),
+                Err(e) => End::Lost(e),
             };
             match end {
                 End::Unwanted => pause = PAUSES[0],
                 End::Over => return self.camera.set_status(Status::Ended),
-                End::Lost(why) => {
+                End::Lost(_) | End::Stalled => {
                     if opened.elapsed() > SETTLED {
                         pause = PAUSES[0];
                     }
-                    self.lost(why);
+                    if let End::Lost(e) = &end
+                        && e.kind() == ErrorKind::Permanent
+                    {
+                        // Somebody has to change something first.
+                        pause = PAUSES[1];
+                    }
+                    self.lost(match end {
+                        End::Lost(e) => e.to_string(),
+                        _ => format!("no picture came for {} s", self.camera.settings.stall),
+                    });
                     self.rest(pause);
                     self.camera.counters.reopened.fetch_add(1, Ordering::Relaxed);
                     pause = (pause * 2).min(PAUSES[1]);
@@ -157,7 +168,9 @@ impl Thread {
                 return End::Unwanted;
             }
             let next = source.next(&mut self.frame, LOOK_AROUND);
-            self.camera.counters.damaged.store(source.damaged(), Ordering::Relaxed);
+            let counts = source.counts();
+            self.camera.counters.damaged.store(counts.damaged, Ordering::Relaxed);
+            self.camera.counters.skipped.store(counts.skipped, Ordering::Relaxed);
             match next {
                 Ok(Next::Frame) => {
                     last = Instant::now();
@@ -166,11 +179,12 @@ impl Thread {
                     self.see();
                 }
                 Ok(Next::Nothing) if last.elapsed() > stall => {
-                    return End::Lost(format!("no picture came for {} s", stall.as_secs_f64()));
+                    return End::Stalled;
                 }
                 Ok(Next::Nothing) => {}
                 Ok(Next::End) => return End::Over,
-                Err(e) => return End::Lost(e.to_string()),
+                Err(e) if e.kind() == ErrorKind::Damaged => ::log::warn!("camera {}: {e}", self.camera.name),
+                Err(e) => return End::Lost(e),
             }
         }
     }
@@ -226,7 +240,8 @@ impl Thread {
             event.motion = Some(event::Motion { active, area: area.filter(|_| active) });
             self.watcher.log.push(event);
         }
-        matches!(motion, Motion::Started | Motion::Moving)
+        // While a movement waits to be over, nothing moves.
+        matches!(motion, Motion::Started | Motion::Moving) && area.is_some()
     }
 }
 

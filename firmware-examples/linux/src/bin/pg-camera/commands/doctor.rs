@@ -4,7 +4,7 @@ use crate::config::{self, Config};
 use crate::sinks::snapshots;
 use crate::{Failure, Outcome, models};
 use pg_runtime::memory::Verdict;
-use pg_targets::camera::{FrameBuffer, Location, Next, Options};
+use pg_targets::camera::{FrameBuffer, Location, Next};
 use pg_targets::machine::Machine;
 use pg_targets::machine::checks::{self, Check, Level};
 use serde_json::json;
@@ -103,9 +103,8 @@ fn model(config: &Config) -> Check {
 
 /// Takes one picture.
 fn source(camera: &config::Camera) -> Check {
-    let options = Options { max_fps: Some(camera.max_fps), ..Options::default() };
     let picture = camera.source.parse::<Location>().map_err(|e| e.to_string()).and_then(|location| {
-        let mut source = location.open(&options).map_err(|e| e.to_string())?;
+        let mut source = location.open(&camera.options()).map_err(|e| e.to_string())?;
         let mut frame = FrameBuffer::default();
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {

@@ -6,9 +6,11 @@ use crate::camera::schedule;
 use crate::camera::zone::{Polygon, Zone};
 use crate::engine::{bucket, dedupe, heat};
 use crate::prompt;
+use pg_targets::camera::Options;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -373,6 +375,14 @@ fn twenty_seconds() -> f64 {
 
 fn a_caption() -> Vec<Prompt> {
     vec![Prompt { text: "caption en".into(), min_score: 0.0 }]
+}
+
+impl Camera {
+    /// How its source is opened.
+    pub(crate) fn options(&self) -> Options {
+        let stall = Duration::from_secs_f64(self.stall);
+        Options { max_fps: Some(self.max_fps), stall, ..Options::default() }
+    }
 }
 
 impl Config {
