@@ -248,7 +248,9 @@ fn local(kind: &str, rest: &str) -> Result<Location, String> {
                 Some(then) => match then.strip_prefix("move:").filter(|to| !to.is_empty()) {
                     Some(to) => Then::Move(to.into()),
                     None => {
-                        return Err(format!("then={then}: write then=keep, then=delete or then=move:/folder"));
+                        return Err(format!(
+                            "then={then}: write then=keep, then=delete or then=move:/folder"
+                        ));
                     }
                 },
             };
