@@ -106,15 +106,27 @@ pub fn load(path: &Path) -> Result<Picture, Error> {
 /// # Errors
 /// What is wrong with it, in words.
 pub fn decode_jpeg(bytes: &[u8]) -> Result<Picture, String> {
+    jpeg(bytes, MAX_PIXELS)
+}
+
+fn jpeg(bytes: &[u8], max_pixels: u64) -> Result<Picture, String> {
     if !bytes.starts_with(&[0xff, 0xd8]) {
         return Err("is not a JPEG picture".to_string());
     }
     let has_codes = check_jpeg(bytes)?;
     if has_codes {
-        return convert(ImageReader::with_format(Cursor::new(bytes), ImageFormat::Jpeg));
+        return convert(ImageReader::with_format(Cursor::new(bytes), ImageFormat::Jpeg), max_pixels);
     }
     let marked = [&bytes[..2], &MOTION_JPEG, &bytes[2..]].concat();
-    convert(ImageReader::with_format(Cursor::new(marked), ImageFormat::Jpeg))
+    convert(ImageReader::with_format(Cursor::new(marked), ImageFormat::Jpeg), max_pixels)
+}
+
+/// Reads a picture file in memory that has at most `max_pixels`.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Picture, String> {
+    read_from(Cursor::new(bytes), max_pixels)
 }
 
 fn read(path: &Path) -> Result<Picture, String> {
@@ -135,18 +147,18 @@ fn read(path: &Path) -> Result<Picture, String> {
             meta.len()
         ));
     }
-    decode(BufReader::new(file))
+    read_from(BufReader::new(file), MAX_PIXELS)
 }
 
-fn decode<R: BufRead + Seek>(source: R) -> Result<Picture, String> {
+fn read_from<R: BufRead + Seek>(source: R, max_pixels: u64) -> Result<Picture, String> {
     let guess = ImageReader::new(source).with_guessed_format().map_err(|e| format!("cannot be read: {e}"))?;
     match guess.format() {
         Some(ImageFormat::Jpeg) => {
             let mut bytes = Vec::new();
             guess.into_inner().read_to_end(&mut bytes).map_err(|e| format!("cannot be read: {e}"))?;
-            decode_jpeg(&bytes)
+            jpeg(&bytes, max_pixels)
         }
-        Some(format) if READABLE.contains(&format) => convert(guess),
+        Some(format) if READABLE.contains(&format) => convert(guess, max_pixels),
         Some(format) => {
             Err(format!("is a {format:?} picture; PNG, JPEG, BMP, PNM and WebP are read: {CONVERT}"))
         }
@@ -154,7 +166,7 @@ fn decode<R: BufRead + Seek>(source: R) -> Result<Picture, String> {
     }
 }
 
-fn convert<R: BufRead + Seek>(mut reader: ImageReader<R>) -> Result<Picture, String> {
+fn convert<R: BufRead + Seek>(mut reader: ImageReader<R>, max_pixels: u64) -> Result<Picture, String> {
     let mut limits = Limits::no_limits();
     // For what decoders allocate beside the pixels; the pixels are bounded below, with a better message.
     limits.max_alloc = Some(MAX_PIXELS * 8);
@@ -170,11 +182,11 @@ fn convert<R: BufRead + Seek>(mut reader: ImageReader<R>) -> Result<Picture, Str
         ));
     }
     let pixels = u64::from(width) * u64::from(height);
-    if pixels > MAX_PIXELS {
+    if pixels > max_pixels {
         return Err(format!(
             "the picture is {width} x {height}, {} megapixels, at most {} are read: scale it down first",
             pixels.div_ceil(1_000_000),
-            MAX_PIXELS / 1_000_000
+            max_pixels / 1_000_000
         ));
     }
     let (format, data) = match DynamicImage::from_decoder(decoder).map_err(explain)? {
