@@ -171,6 +171,9 @@ fn unreadable(error: io::Error) -> String {
 }
 
 #[cfg(test)]
+pub(crate) mod tests;
+
+#[cfg(test)]
 pub(crate) mod mutations {
     //! Good streams, cut off and damaged in many ways.
 

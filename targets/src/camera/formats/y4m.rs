@@ -1,7 +1,7 @@
 //! YUV4MPEG2: a line about the stream, then frames of planes, each after a line of its own.
 //!
 //! 8 bits, chroma of every pixel, every pair, every four pixels or none. The format tells no matrix: BT.601, as ffmpeg
-//! takes it; limited range unless `XCOLORRANGE=FULL`. Where chroma lies between pixels makes no difference here.
+//! takes it. The range is the one that `XCOLORRANGE` names; without it luma alone is full, as ffmpeg's gray, and all else limited. Where chroma lies between pixels makes no difference here.
 
 use super::{Cut, Cutter, Encoding, Limits, exact, line, unreadable};
 use crate::camera::FrameBuffer;
@@ -95,7 +95,7 @@ impl<R: Read + Send> Y4mStream<R> {
         let text = std::str::from_utf8(&self.text).unwrap_or_default();
         let fields = text.strip_prefix("YUV4MPEG2").filter(|f| f.is_empty() || f.starts_with(' '));
         let fields = fields.ok_or("is no YUV4MPEG2: it has another first line")?;
-        let (mut width, mut height, mut chroma, mut is_full) = (0, 0, Chroma::Squares, false);
+        let (mut width, mut height, mut chroma, mut is_full) = (0, 0, Chroma::Squares, None);
         for field in fields.split_ascii_whitespace() {
             let (name, value) = field.split_at(field.chars().next().map_or(0, char::len_utf8));
             match name {
@@ -103,12 +103,13 @@ impl<R: Read + Send> Y4mStream<R> {
                 "H" => height = value.parse().unwrap_or(0),
                 "F" => self.share = share(value, self.max_fps),
                 "C" => chroma = chroma_of(value)?,
-                "X" => is_full |= value == "COLORRANGE=FULL",
+                "X" if value == "COLORRANGE=FULL" => is_full = Some(true),
+                "X" if value == "COLORRANGE=LIMITED" => is_full = Some(false),
                 _ => {}
             }
         }
         self.limits.check(width, height)?;
-        let colours = Colours::bt601(is_full);
+        let colours = Colours::bt601(is_full.unwrap_or(chroma == Chroma::None));
         Ok(Some(Yuv { width, height, chroma, colours }))
     }
 }

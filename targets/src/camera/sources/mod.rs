@@ -12,6 +12,8 @@ mod rpicam;
 mod stdin;
 mod still;
 mod synthetic;
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
 #[cfg(target_os = "linux")]
 mod v4l2;
 

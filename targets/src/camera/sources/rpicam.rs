@@ -25,7 +25,7 @@ pub(super) fn open(
     let limits = Limits::of(options);
     let fail = |what| SourceError::new(ErrorKind::Permanent, &place, what);
     limits.check(size[0] as usize, size[1] as usize).map_err(fail)?;
-    if codec == RpicamCodec::Yuv420 && (size[0] % PADDING != 0 || size[1] % 2 != 0) {
+    if codec == RpicamCodec::Yuv420 && !(size[0].is_multiple_of(PADDING) && size[1].is_multiple_of(2)) {
         let what =
             format!("yuv420 needs a width that {PADDING} divides and an even height: take codec=mjpeg");
         return Err(fail(what));

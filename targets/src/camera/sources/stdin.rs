@@ -17,7 +17,7 @@ pub(super) fn open(
 
 /// Every frame, unless a speed is asked for: YUV4MPEG2 tells its own, which is thinned out; the others come at the speed
 /// of whoever writes them, and the newest one is taken whenever one is due.
-fn from(
+pub(super) fn from(
     input: impl Read + Send + 'static,
     format: PipeFormat,
     place: String,
