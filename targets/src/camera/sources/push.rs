@@ -12,6 +12,12 @@ pub struct Pusher {
     limits: Limits,
 }
 
+impl fmt::Debug for Pusher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pusher")
+    }
+}
+
 /// Why a picture was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PushError {
