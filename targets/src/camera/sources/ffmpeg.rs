@@ -22,7 +22,7 @@ const ADVICE: &str = "install ffmpeg (Debian: apt install ffmpeg), or say where 
 pub(super) fn stream(url: &Url, place: String, options: &Options) -> Result<Box<dyn Source>, SourceError> {
     let is_rtsp = url.scheme().starts_with("rtsp");
     let protocols = if is_rtsp { "rtsp,rtsps,rtp,tcp,tls,udp" } else { "http,https,tcp,tls,crypto" };
-    let mut arguments: Vec<OsString> = ["-fflags", "nobuffer"].map(OsString::from).into();
+    let mut arguments: Vec<OsString> = Vec::new();
     let mut input = String::new();
     if url.login().is_some() {
         let protocols = format!("pipe,{protocols}");
