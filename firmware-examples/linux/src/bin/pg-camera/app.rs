@@ -3,8 +3,8 @@
 use crate::camera::Roster;
 use crate::engine::Engine;
 use crate::log::Log;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use tokio::sync::watch;
 
@@ -24,6 +24,8 @@ pub(crate) struct App {
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     pub(crate) mqtt_connected: AtomicBool,
+    /// Why there is no connection to the broker; empty if there is one, or none is wanted.
+    pub(crate) mqtt_problem: Mutex<String>,
     /// Events that consumers lost because they were slow, or their peers away.
     pub(crate) events_lost: AtomicU64,
     /// Snapshots that could not be written.

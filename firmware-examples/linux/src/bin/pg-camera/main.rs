@@ -11,6 +11,7 @@ mod engine;
 mod event;
 mod log;
 mod models;
+mod mqtt;
 mod prompt;
 mod publish;
 mod service;

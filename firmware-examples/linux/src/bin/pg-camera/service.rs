@@ -11,12 +11,12 @@ use crate::engine::{Engine, Finished};
 use crate::log::Log;
 use crate::sinks::{display, lines, snapshots};
 use crate::systemd::Manager;
-use crate::{config, models, publish};
+use crate::{config, models, mqtt, publish};
 use pg_targets::camera::{FrameBuffer, Options};
 use pg_targets::machine::Condition;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
@@ -87,6 +87,10 @@ impl Service {
         warm_up(&engine).await?;
         let mut cameras = Cameras { app: app.clone(), threads: Vec::new() };
         cameras.set(&self.config.cameras)?;
+        if let Some(settings) = &self.config.mqtt {
+            // With the cameras there: what else the broker holds is left over from another configuration.
+            outputs.spawn(mqtt::run(app.clone(), settings.clone()));
+        }
         tokio::spawn(hold_back(app.clone(), self.config.heat.clone()));
         manager.ready(&status(&app));
         (self.on_ready)(&app);
@@ -144,7 +148,9 @@ async fn warm_up(engine: &Engine) -> Result<(), String> {
 fn status(app: &App) -> String {
     let cameras = app.roster.cameras();
     let up = cameras.iter().filter(|c| *c.status().borrow() == Status::Online).count();
-    format!("{up} of {} cameras online, model {}", cameras.len(), app.engine.info().name)
+    let problem = app.health.mqtt_problem.lock().unwrap_or_else(PoisonError::into_inner);
+    let broker = if problem.is_empty() { String::new() } else { format!(", no broker: {problem}") };
+    format!("{up} of {} cameras online, model {}{broker}", cameras.len(), app.engine.info().name)
 }
 
 /// The cameras' threads.
