@@ -125,3 +125,17 @@ fn a_vocabulary_from_json_encodes_the_same() {
         assert_eq!(json.encode(text), model.encode(text), "{text}");
     }
 }
+
+/// The file that `pg-camera` carries along.
+#[test]
+fn the_bundled_file_is_what_the_demo_checkpoint_packs_to() {
+    let checkpoint = Checkpoint::open(&Source::demo()).unwrap();
+    let (packed, _) = pack_to_vec(&checkpoint, Preset::Q4).unwrap();
+    let bundled =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware-examples/linux/demo.q4.gguf");
+    let is_same = fs::read(&bundled).unwrap() == packed;
+    assert!(
+        is_same,
+        "pack it again: cargo run -p pg-quantize -- demo --q4 -o firmware-examples/linux/demo.q4.gguf"
+    );
+}

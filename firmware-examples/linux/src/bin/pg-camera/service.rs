@@ -12,7 +12,7 @@ use crate::log::Log;
 use crate::sinks::{display, lines, snapshots};
 use crate::systemd::Manager;
 use crate::{config, models, mqtt, publish};
-use pg_targets::camera::{FrameBuffer, Options};
+use pg_targets::camera::FrameBuffer;
 use pg_targets::machine::Condition;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;

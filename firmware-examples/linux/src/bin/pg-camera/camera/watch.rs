@@ -92,6 +92,7 @@ impl Thread {
         let mut pause = PAUSES[0];
         while !self.camera.is_removed() {
             if !self.is_on() {
+                self.tell_off();
                 self.camera.set_status(Status::Off);
                 thread::sleep(LOOK_AROUND);
                 continue;
@@ -139,6 +140,19 @@ impl Thread {
 
     fn is_on(&self) -> bool {
         self.camera.is_enabled() && self.schedule.is_on(jiff::Timestamp::now())
+    }
+
+    /// Says once that the camera is off, and until when.
+    fn tell_off(&self) {
+        if *self.camera.status.borrow() == Status::Off {
+            return;
+        }
+        let name = &self.camera.name;
+        match self.schedule.next_change(jiff::Timestamp::now()) {
+            _ if !self.camera.is_enabled() => ::log::info!("camera {name}: switched off"),
+            Some(then) => ::log::info!("camera {name}: off by its schedule until {then}"),
+            None => ::log::info!("camera {name}: off by its schedule"),
+        }
     }
 
     /// Sleeps, unless the camera is switched off or removed.
