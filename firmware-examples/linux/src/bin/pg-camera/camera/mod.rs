@@ -12,7 +12,7 @@ pub(crate) mod schedule;
 mod watch;
 pub(crate) mod zone;
 
-pub(crate) use preview::Preview;
+pub(crate) use preview::{Preview, Viewer};
 pub(crate) use watch::{Watcher, start};
 
 use crate::config;
