@@ -38,6 +38,7 @@ pub(crate) const QUEUE: Request<Buffer> = Request::new(libc::_IOWR::<Buffer>(V, 
 pub(crate) const DEQUEUE: Request<Buffer> = Request::new(libc::_IOWR::<Buffer>(V, 17));
 pub(crate) const STREAM_ON: Request<u32> = Request::new(libc::_IOW::<u32>(V, 18));
 pub(crate) const STREAM_OFF: Request<u32> = Request::new(libc::_IOW::<u32>(V, 19));
+pub(crate) const SET_SPEED: Request<Speed> = Request::new(libc::_IOWR::<Speed>(V, 22));
 pub(crate) const ENUM_SIZE: Request<SizeAt> = Request::new(libc::_IOWR::<SizeAt>(V, 74));
 // Older than the numbers that tell a structure's size.
 pub(crate) const SCREEN: Request<Screen> = Request::new(0x4600);
@@ -141,6 +142,27 @@ impl Format {
     }
 }
 
+/// `v4l2_streamparm` of a capture device: how fast it takes pictures.
+#[repr(C)]
+#[derive(FromBytes)]
+pub(crate) struct Speed {
+    kind: u32,
+    capability: u32,
+    mode: u32,
+    /// Seconds from one picture to the next, as a fraction.
+    pub(crate) period: [u32; 2],
+    extended: u32,
+    buffers: u32,
+    rest: [u32; 45],
+}
+
+impl Speed {
+    /// Asks for a picture every `period[0] / period[1]` seconds; the driver chooses what is near.
+    pub(crate) fn of(period: [u32; 2]) -> Self {
+        Speed { kind: CAPTURE, period, ..zeroed() }
+    }
+}
+
 /// `v4l2_requestbuffers`
 #[repr(C)]
 #[derive(FromBytes)]
@@ -184,6 +206,19 @@ pub(crate) const DAMAGED: u32 = 0x40;
 impl Buffer {
     pub(crate) fn new(index: u32) -> Self {
         Buffer { index, kind: CAPTURE, memory: MAPPED, ..zeroed() }
+    }
+
+    /// How long ago the driver took the picture, if it says so by the clock that [`Instant`] has as well.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        const CLOCKS: u32 = 0xe000;
+        const MONOTONIC: u32 = 0x2000;
+        if self.flags & CLOCKS != MONOTONIC {
+            return None;
+        }
+        let [seconds, micros] = self.timestamp;
+        let micros = u32::try_from(micros).ok().filter(|micros| *micros < 1_000_000)?;
+        let taken = Duration::new(u64::try_from(seconds).ok()?, micros * 1000);
+        monotonic().checked_sub(taken)
     }
 
     /// Where the driver's file has the buffer, to map it.
@@ -248,6 +283,16 @@ pub(crate) fn zeroed<T: FromBytes>() -> T {
     T::new_zeroed()
 }
 
+/// The time by the clock that drivers stamp pictures with.
+fn monotonic() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the structure is one of the kernel's, alive during the call, which fills it.
+    if unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) } != 0 {
+        return Duration::ZERO;
+    }
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
 /// Has the driver read and fill `value`.
 pub(crate) fn ask<T: FromBytes>(device: &File, request: &Request<T>, value: &mut T) -> io::Result<()> {
     loop {
@@ -273,8 +318,8 @@ pub(crate) fn map(device: &File, offset: u64, bytes: usize) -> io::Result<MmapMu
     unsafe { MmapOptions::new().offset(offset).len(bytes).map_mut(device) }
 }
 
-/// Waits until the driver has something to give, or an error to tell; `false` if the time came first.
-pub(crate) fn wait(device: &File, until: Instant) -> io::Result<bool> {
+/// Waits until the driver, or whatever else the descriptor belongs to, has something to give, or an error to tell; `false` if the time came first.
+pub(crate) fn wait(device: &impl AsRawFd, until: Instant) -> io::Result<bool> {
     loop {
         let left = until.saturating_duration_since(Instant::now());
         // Rounded up, so as not to turn in circles in the last millisecond.
@@ -314,9 +359,24 @@ mod tests {
             (STREAM_ON.number, 0x4004_5612),
             (STREAM_OFF.number, 0x4004_5613),
             (ENUM_SIZE.number, 0xc02c_564a),
+            (SET_SPEED.number, 0xc0cc_5616),
         ];
         for (ours, kernels) in numbers {
             assert_eq!(ours as u32, kernels, "{kernels:#x}");
+        }
+    }
+
+    #[test]
+    fn a_picture_is_as_old_as_its_stamp_says() {
+        let mut buffer = Buffer::new(0);
+        assert_eq!(buffer.age(), None);
+        buffer.flags = 0x2000;
+        let now = monotonic();
+        buffer.timestamp = [now.as_secs() as i64 - 3, 0];
+        assert!(buffer.age().unwrap() >= Duration::from_secs(3));
+        for timestamp in [[i64::MAX, 0], [-1, 0], [0, 1_000_000], [0, -1]] {
+            buffer.timestamp = timestamp;
+            assert_eq!(buffer.age(), None);
         }
     }
 

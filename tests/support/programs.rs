@@ -25,6 +25,15 @@ pub fn pg_run() -> PathBuf {
     BUILT.get_or_init(|| program("pg-linux", "pg-run")).clone()
 }
 
+/// The built `pg-camera`.
+///
+/// # Panics
+/// If it cannot be built.
+pub fn pg_camera() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| program("pg-linux", "pg-camera")).clone()
+}
+
 fn program(package: &str, name: &str) -> PathBuf {
     let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
     if let Some(folder) = std::env::var_os("PG_TEST_BIN_DIR") {

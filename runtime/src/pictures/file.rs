@@ -108,15 +108,27 @@ pub fn load(path: &Path) -> Result<Picture, Error> {
 /// # Errors
 /// What is wrong with it, in words.
 pub fn decode_jpeg(bytes: &[u8]) -> Result<Picture, String> {
+    jpeg(bytes, MAX_PIXELS)
+}
+
+fn jpeg(bytes: &[u8], max_pixels: u64) -> Result<Picture, String> {
     if !bytes.starts_with(&[0xff, 0xd8]) {
         return Err("is not a JPEG picture".to_string());
     }
     let has_codes = check_jpeg(bytes)?.has_codes;
     if has_codes {
-        return convert(ImageReader::with_format(Cursor::new(bytes), ImageFormat::Jpeg), MAX_PIXELS);
+        return convert(ImageReader::with_format(Cursor::new(bytes), ImageFormat::Jpeg), max_pixels);
     }
     let marked = [&bytes[..2], &MOTION_JPEG, &bytes[2..]].concat();
-    convert(ImageReader::with_format(Cursor::new(marked), ImageFormat::Jpeg), MAX_PIXELS)
+    convert(ImageReader::with_format(Cursor::new(marked), ImageFormat::Jpeg), max_pixels)
+}
+
+/// Reads a picture file in memory that has at most `max_pixels`.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Picture, String> {
+    read_from(Cursor::new(bytes), max_pixels)
 }
 
 /// What a picture from a stranger may cost to decode.
@@ -144,7 +156,7 @@ pub fn decode_within(bytes: &[u8], caps: Caps) -> Result<Picture, String> {
                     return Err(format!("has {scans} scans, at most {} are decoded: {CONVERT}", caps.scans));
                 }
             }
-            convert(guess, caps.pixels)
+            decode(bytes, caps.pixels)
         }
         _ => Err(format!("is not a PNG, JPEG or WebP picture: {CONVERT}")),
     }
@@ -168,18 +180,18 @@ fn read(path: &Path) -> Result<Picture, String> {
             meta.len()
         ));
     }
-    decode(BufReader::new(file))
+    read_from(BufReader::new(file), MAX_PIXELS)
 }
 
-fn decode<R: BufRead + Seek>(source: R) -> Result<Picture, String> {
+fn read_from<R: BufRead + Seek>(source: R, max_pixels: u64) -> Result<Picture, String> {
     let guess = ImageReader::new(source).with_guessed_format().map_err(|e| format!("cannot be read: {e}"))?;
     match guess.format() {
         Some(ImageFormat::Jpeg) => {
             let mut bytes = Vec::new();
             guess.into_inner().read_to_end(&mut bytes).map_err(|e| format!("cannot be read: {e}"))?;
-            decode_jpeg(&bytes)
+            jpeg(&bytes, max_pixels)
         }
-        Some(format) if READABLE.contains(&format) => convert(guess, MAX_PIXELS),
+        Some(format) if READABLE.contains(&format) => convert(guess, max_pixels),
         Some(format) => {
             Err(format!("is a {format:?} picture; PNG, JPEG, BMP, PNM and WebP are read: {CONVERT}"))
         }

@@ -58,6 +58,11 @@ impl Colours {
         Some(Self::new(kr, kb, full))
     }
 
+    /// Of streams that tell no matrix.
+    pub(crate) fn bt601(full: bool) -> Self {
+        Self::new(0.299, 0.114, full)
+    }
+
     fn new(kr: f64, kb: f64, full: bool) -> Self {
         let [luma, chroma] = if full { [1.0, 1.0] } else { [255.0 / 219.0, 255.0 / 224.0] };
         let fixed = |v: f64| (v * f64::from(1 << POINT)).round() as i32;
@@ -103,6 +108,31 @@ impl Colours {
             let (left, right) = two.split_at_mut(3);
             left.copy_from_slice(&self.pixel(y0, chroma));
             right.copy_from_slice(&self.pixel(y1, chroma));
+        }
+    }
+
+    /// One row of planes with chroma of every pixel, `[width]` each, to `[width, 3]`.
+    pub(crate) fn planes(&self, luma: &[u8], cb: &[u8], cr: &[u8], rgb: &mut [u8]) {
+        for (((&y, &cb), &cr), pixel) in luma.iter().zip(cb).zip(cr).zip(rgb.as_chunks_mut::<3>().0) {
+            *pixel = self.pixel(y, self.chroma(cb, cr));
+        }
+    }
+
+    /// The same with chroma of every pair of pixels, `[(width + 1) / 2]`.
+    pub(crate) fn halved_planes(&self, luma: &[u8], cb: &[u8], cr: &[u8], rgb: &mut [u8]) {
+        for (((two, &cb), &cr), rgb) in luma.chunks(2).zip(cb).zip(cr).zip(rgb.chunks_mut(6)) {
+            let chroma = self.chroma(cb, cr);
+            for (&y, pixel) in two.iter().zip(rgb.as_chunks_mut::<3>().0) {
+                *pixel = self.pixel(y, chroma);
+            }
+        }
+    }
+
+    /// One row of luma alone.
+    pub(crate) fn gray(&self, luma: &[u8], rgb: &mut [u8]) {
+        let chroma = self.chroma(128, 128);
+        for (&y, pixel) in luma.iter().zip(rgb.as_chunks_mut::<3>().0) {
+            *pixel = self.pixel(y, chroma);
         }
     }
 }

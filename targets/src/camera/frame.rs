@@ -74,6 +74,20 @@ impl FrameBuffer {
         &mut self.data
     }
 
+    /// The same for a picture that `make` puts there; if it fails, what was there before is black.
+    pub(crate) fn fill<E>(
+        &mut self,
+        width: usize,
+        height: usize,
+        make: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let made = make(self.reset(width, height));
+        if made.is_err() {
+            self.data.fill(0);
+        }
+        made
+    }
+
     /// Says when the picture was taken.
     pub fn set_time(&mut self, captured: Instant, wall: SystemTime) {
         (self.captured, self.wall) = (captured, wall);

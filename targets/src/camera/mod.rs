@@ -6,6 +6,7 @@
 //! with frames, decoders of video (`ffmpeg` is another program).
 
 mod colour;
+mod formats;
 mod frame;
 mod location;
 mod source;
@@ -17,6 +18,7 @@ pub mod v4l2;
 pub use frame::FrameBuffer;
 pub use location::{Location, LocationError, Mode, PipeFormat, RpicamCodec, Then};
 pub use source::{Counts, ErrorKind, Next, Options, Source, SourceError};
+pub use sources::{PushError, Pusher, pushed};
 pub use url::Url;
 
 use std::fmt;

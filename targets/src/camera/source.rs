@@ -7,7 +7,8 @@ use std::time::Duration;
 
 /// Something that gives frames, one after the other. Dropping it ends its threads, connections and children.
 pub trait Source: Send {
-    /// The next frame into `into`, which is left alone unless the answer is [`Next::Frame`]; waits at most `limit`.
+    /// The next frame into `into`, whose contents mean nothing unless the answer is [`Next::Frame`]; waits at most
+    /// `limit`.
     ///
     /// Live sources (cameras, streams) give the newest frame that there is and pass over those that nobody asked for
     /// in time; files, folders and pipes give every frame.

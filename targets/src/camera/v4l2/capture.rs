@@ -1,24 +1,33 @@
 //! Frames of one camera: set up once, then taken one at a time.
 //!
-//! [`Capture::open`] takes all memory: four buffers of the driver, mapped, and one of 8-bit RGB. Taking a frame allocates
-//! nothing, except with MJPEG, whose decoder does.
+//! [`Capture::open`] maps four buffers of the driver; pictures go from them into the memory of whoever asks. Taking a frame
+//! allocates nothing, except with MJPEG, whose decoder does.
 
 use super::{Format, Problem, capability, codes, offers, open, system};
 use crate::camera::colour::{self, Colours};
-use crate::camera::{CameraError, Offer};
+use crate::camera::formats::{Decoder, Encoding, Limits};
+use crate::camera::{CameraError, Counts, FrameBuffer, Mode, Offer, Options};
 use crate::ioctl::{self, PictureFormat};
 use memmap2::MmapMut;
-use pg_runtime::imaging::{Frame, MAX_SIDE, PixelFormat};
-use pg_runtime::pictures::{self, Picture};
+use pg_runtime::imaging::MAX_SIDE;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Buffers asked for: one to read, one to fill, and two so that a late reader costs no frame.
 const BUFFERS: u32 = 4;
 /// Fewer cannot be filled while one is read.
 const FEWEST_BUFFERS: u32 = 2;
+
+/// What a camera is asked for. It decides: sizes and speeds are near what was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Wanted {
+    /// The best that it offers if `None`.
+    pub format: Option<Format>,
+    /// What it is set to if `None`.
+    pub mode: Mode,
+}
 
 /// A camera that is running.
 #[derive(Debug)]
@@ -28,10 +37,12 @@ pub struct Capture {
     buffers: Vec<MmapMut>,
     file: File,
     layout: Layout,
-    /// `[height, width, 3]`; nothing for MJPEG.
-    rgb: Vec<u8>,
-    /// The last picture of an MJPEG camera.
-    picture: Option<Picture>,
+    /// For MJPEG.
+    decoder: Decoder,
+    /// Damaged or incomplete ones, since it was opened.
+    damaged: u64,
+    /// Good ones that were passed over.
+    skipped: u64,
 }
 
 /// Where the parts of a picture lie in a buffer, checked to be possible.
@@ -50,26 +61,31 @@ struct Layout {
 }
 
 impl Capture {
-    /// Opens the camera at `path`, has it give frames of `format` (of the best that it offers if `None`) in the size
-    /// that it is set to, and starts it.
+    /// Opens the camera at `path`, has it give frames as they are wanted, and starts it.
     ///
     /// # Errors
     /// [`CameraError`] says what is wrong: no camera there, in use, format not offered, a driver that contradicts itself.
-    pub fn open(path: &Path, format: Option<Format>) -> Result<Self, CameraError> {
-        Self::start(path, format).map_err(|problem| CameraError { path: path.to_owned(), problem })
+    pub fn open(path: &Path, wanted: &Wanted) -> Result<Self, CameraError> {
+        Self::start(path, wanted).map_err(|problem| CameraError { path: path.to_owned(), problem })
     }
 
-    fn start(path: &Path, format: Option<Format>) -> Result<Self, Problem> {
+    fn start(path: &Path, wanted: &Wanted) -> Result<Self, Problem> {
         let file = open(path).map_err(|e| e.problem)?;
         capability(&file, path).map_err(|e| e.problem)?;
-        let (format, code) = choose(&offers(&file), format)?;
+        let (format, code) = choose(&offers(&file), wanted.format)?;
 
         let mut set = ioctl::Format::new();
         ioctl::ask(&file, &ioctl::GET_FORMAT, &mut set).map_err(system("ask for its format"))?;
-        let mut set = ioctl::Format::of(*code, set.picture.width, set.picture.height);
+        let [width, height] = wanted.mode.size.unwrap_or([set.picture.width, set.picture.height]);
+        let mut set = ioctl::Format::of(*code, width, height);
         ioctl::ask(&file, &ioctl::SET_FORMAT, &mut set).map_err(system("set the format"))?;
         if set.picture.fourcc != *code {
             return Err(Problem::Driver(format!("offers {} and then gives something else", format.name())));
+        }
+        if let Some(fps) = wanted.mode.fps {
+            let mut speed = ioctl::Speed::of([1000, (fps * 1000.0).round().max(1.0) as u32]);
+            // Not every camera has a choice; whoever asks for frames waits for the next one in any case.
+            let _ = ioctl::ask(&file, &ioctl::SET_SPEED, &mut speed);
         }
         let layout = Layout::of(format, &set.picture).map_err(Problem::Driver)?;
 
@@ -92,9 +108,9 @@ impl Capture {
             }
             buffers.push(ioctl::map(&file, one.offset(), bytes).map_err(system("map a buffer"))?);
         }
-        let rgb = if format == Format::Mjpeg { 0 } else { layout.width * layout.height * 3 };
+        let decoder = Decoder::new(Limits::of(&Options::default()));
         let camera =
-            Capture { path: path.to_owned(), buffers, file, layout, rgb: vec![0; rgb], picture: None };
+            Capture { path: path.to_owned(), buffers, file, layout, decoder, damaged: 0, skipped: 0 };
         for index in 0..camera.buffers.len() {
             camera.queue(index)?;
         }
@@ -113,44 +129,52 @@ impl Capture {
         [self.layout.width, self.layout.height]
     }
 
-    /// The newest frame: the first that is finished after the call. Those that have been waiting are as old as the last
-    /// call, and are passed over, as are damaged ones.
+    /// Frames that came damaged or incomplete, and good ones that were passed over.
+    pub fn counts(&self) -> Counts {
+        Counts { damaged: self.damaged, skipped: self.skipped }
+    }
+
+    /// The newest frame into `into`: the first that is finished after the call. Those that have been waiting are as old as
+    /// the last call, and are passed over, as are damaged ones.
     ///
     /// # Errors
     /// [`Problem::Late`] if none comes within `limit`.
-    pub fn take(&mut self, limit: Duration) -> Result<Frame<'_>, CameraError> {
-        match self.next(limit) {
-            Ok(()) => Ok(match &self.picture {
-                Some(picture) => picture.frame(),
-                None => Frame::new(&self.rgb, self.layout.width, self.layout.height, PixelFormat::Rgb8)
-                    .expect("allocated for this size, which was checked"),
-            }),
-            Err(problem) => Err(CameraError { path: self.path.clone(), problem }),
-        }
+    pub fn take(&mut self, into: &mut FrameBuffer, limit: Duration) -> Result<(), CameraError> {
+        self.next(into, limit).map_err(|problem| CameraError { path: self.path.clone(), problem })
     }
 
-    fn next(&mut self, limit: Duration) -> Result<(), Problem> {
+    fn next(&mut self, into: &mut FrameBuffer, limit: Duration) -> Result<(), Problem> {
         for _ in 0..self.buffers.len() {
-            let Some((index, _)) = self.dequeue()? else { break };
-            self.queue(index)?;
+            let Some(filled) = self.dequeue()? else { break };
+            self.queue(filled.index)?;
+            match filled.bytes {
+                Some(_) => self.skipped += 1,
+                None => self.damaged += 1,
+            }
         }
         let until = Instant::now() + limit;
-        let mut damaged = 0;
+        let before = self.damaged;
         while ioctl::wait(&self.file, until).map_err(system("wait for a frame"))? {
             // None if it was taken back meanwhile.
-            let Some((index, bytes)) = self.dequeue()? else { continue };
-            let is_made = bytes.is_some_and(|n| n >= self.layout.bytes && self.make(index, n));
-            self.queue(index)?;
+            let Some(filled) = self.dequeue()? else { continue };
+            let bytes = filled.bytes.filter(|n| *n >= self.layout.bytes);
+            let is_made = bytes.is_some_and(|n| self.make(filled.index, n, into));
+            self.queue(filled.index)?;
             if is_made {
+                let now = (Instant::now(), SystemTime::now());
+                let taken =
+                    filled.age.and_then(|age| Some((now.0.checked_sub(age)?, now.1.checked_sub(age)?)));
+                let (captured, wall) = taken.unwrap_or(now);
+                into.set_time(captured, wall);
                 return Ok(());
             }
-            damaged += 1;
+            self.damaged += 1;
         }
-        Err(Problem::Late { limit, damaged })
+        Err(Problem::Late { limit, damaged: (self.damaged - before) as usize })
     }
 
-    /// A filled buffer and how many bytes of it, `None` of a damaged one; nothing if none is filled.
-    fn dequeue(&self) -> Result<Option<(usize, Option<usize>)>, Problem> {
+    /// A filled buffer; nothing if none is filled.
+    fn dequeue(&self) -> Result<Option<Filled>, Problem> {
         let mut one = ioctl::Buffer::new(0);
         match ioctl::ask(&self.file, &ioctl::DEQUEUE, &mut one) {
             Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
@@ -161,7 +185,7 @@ impl Capture {
             return Err(Problem::Driver(format!("gives buffer {index} of {}", self.buffers.len())));
         };
         let is_whole = one.flags & ioctl::DAMAGED == 0 && bytes <= buffer.len();
-        Ok(Some((index, is_whole.then_some(bytes))))
+        Ok(Some(Filled { index, bytes: is_whole.then_some(bytes), age: one.age() }))
     }
 
     fn queue(&self, index: usize) -> Result<(), Problem> {
@@ -170,16 +194,25 @@ impl Capture {
     }
 
     /// Makes the frame of the first `bytes` of a buffer that is not queued; `false` if they are no picture.
-    fn make(&mut self, index: usize, bytes: usize) -> bool {
+    fn make(&mut self, index: usize, bytes: usize, into: &mut FrameBuffer) -> bool {
         let data = &self.buffers[index][..bytes];
         if self.layout.format == Format::Mjpeg {
             // Cameras begin with broken ones, and cables break others.
-            self.picture = pictures::decode_jpeg(data).ok();
-            return self.picture.is_some();
+            return data.starts_with(&[0xff, 0xd8])
+                && self.decoder.decode(Encoding::File, data, into).is_ok();
         }
-        self.layout.convert(data, &mut self.rgb);
+        self.layout.convert(data, into.reset(self.layout.width, self.layout.height));
         true
     }
+}
+
+/// A buffer that the driver has filled.
+struct Filled {
+    index: usize,
+    /// How many bytes of it; `None` of a damaged one.
+    bytes: Option<usize>,
+    /// How long ago the picture was taken, if the driver says so.
+    age: Option<Duration>,
 }
 
 impl Drop for Capture {

@@ -5,7 +5,7 @@
 
 mod capture;
 
-pub use capture::Capture;
+pub use capture::{Capture, Wanted};
 
 use super::{Camera, CameraError, Format, Offer, Problem, Size};
 use crate::ioctl;
@@ -186,7 +186,7 @@ mod tests {
             let error = describe(Path::new(path)).unwrap_err().to_string();
             assert!(error.starts_with(&format!("{path}: ")) && error.contains(reason), "{error}");
             assert!(!is_device(Path::new(path)));
-            assert!(Capture::open(Path::new(path), None).is_err());
+            assert!(Capture::open(Path::new(path), &Wanted::default()).is_err());
         }
     }
 

@@ -9,12 +9,15 @@ use std::path::Path;
 pub(crate) fn picture(image: &Path, format: Option<Format>) -> Result<Picture, String> {
     #[cfg(target_os = "linux")]
     if pg_targets::camera::v4l2::is_device(image) {
-        use pg_targets::camera::v4l2::Capture;
+        use pg_targets::camera::FrameBuffer;
+        use pg_targets::camera::v4l2::{Capture, Wanted};
         /// Cameras take up to two seconds for the first frame, a slow one more.
         const LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
-        let mut camera = Capture::open(image, format).map_err(|e| e.to_string())?;
-        let frame = camera.take(LIMIT).map_err(|e| e.to_string())?;
-        return Ok(Picture::copy_of(&frame));
+        let wanted = Wanted { format, ..Wanted::default() };
+        let mut camera = Capture::open(image, &wanted).map_err(|e| e.to_string())?;
+        let mut frame = FrameBuffer::new();
+        camera.take(&mut frame, LIMIT).map_err(|e| e.to_string())?;
+        return Ok(Picture::copy_of(&frame.frame()));
     }
     let picture = pictures::load(image).map_err(|e| e.to_string())?;
     match format {

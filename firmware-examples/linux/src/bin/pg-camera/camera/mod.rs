@@ -20,11 +20,14 @@ use crate::engine::bucket::Bucket;
 use crate::engine::dedupe::{Dedupe, Labels, Verdict};
 use crate::engine::{Engine, Question};
 use mailbox::Mailbox;
-use pg_targets::camera::FrameBuffer;
+use pg_targets::camera::{FrameBuffer, Pusher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch as channel;
+
+/// The source of cameras whose pictures are handed in.
+const PUSH: &str = "push:";
 
 /// How a camera is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +90,8 @@ pub(crate) struct Camera {
     is_enabled: channel::Sender<bool>,
     is_forced: AtomicBool,
     is_removed: AtomicBool,
+    /// Takes pictures from the services, while the source is `push:` and open.
+    pusher: Mutex<Option<Pusher>>,
     pacing: Mutex<Pacing>,
 }
 
@@ -140,6 +145,7 @@ impl Camera {
             is_enabled: channel::Sender::new(settings.enabled),
             is_forced: AtomicBool::new(false),
             is_removed: AtomicBool::new(false),
+            pusher: Mutex::new(None),
             pacing: Mutex::new(pacing),
             settings,
         }))
@@ -189,6 +195,25 @@ impl Camera {
     /// Asks for a look at the next picture, whether or not anything moves.
     pub(crate) fn force(&self) {
         self.is_forced.store(true, Ordering::Relaxed);
+    }
+
+    /// Hands a picture file in, if the source is `push:`.
+    ///
+    /// # Errors
+    /// Why it is not taken, in words.
+    pub(crate) fn push(&self, picture: &[u8]) -> Result<(), String> {
+        match &*self.pusher() {
+            Some(pusher) => pusher.file(picture).map_err(|e| e.to_string()),
+            None if self.settings.source == PUSH => Err("the camera is switched off".into()),
+            None => Err(format!(
+                "the camera's pictures come from {}, not from here",
+                self.settings.source_shown()
+            )),
+        }
+    }
+
+    fn pusher(&self) -> MutexGuard<'_, Option<Pusher>> {
+        self.pusher.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes it out of the running configuration.

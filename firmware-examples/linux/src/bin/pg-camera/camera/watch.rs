@@ -10,7 +10,7 @@ use crate::config::{self, Trigger};
 use crate::engine::Shared;
 use crate::event::{self, Event, Kind};
 use crate::log::Log;
-use pg_targets::camera::{ErrorKind, FrameBuffer, Location, Next, Options, Source, SourceError};
+use pg_targets::camera::{ErrorKind, FrameBuffer, Location, Next, Options, Source, SourceError, pushed};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -98,10 +98,11 @@ impl Thread {
             }
             self.camera.set_status(Status::Starting);
             let opened = Instant::now();
-            let end = match location.open(&self.watcher.options) {
+            let end = match self.open(&location) {
                 Ok(mut source) => self.read(&mut *source),
                 Err(e) => End::Lost(e),
             };
+            *self.camera.pusher() = None;
             match end {
                 End::Unwanted => pause = PAUSES[0],
                 End::Over => return self.camera.set_status(Status::Ended),
@@ -125,6 +126,15 @@ impl Thread {
                 }
             }
         }
+    }
+
+    fn open(&self, location: &Location) -> Result<Box<dyn Source>, SourceError> {
+        if *location != Location::Push {
+            return location.open(&self.watcher.options);
+        }
+        let (pusher, source) = pushed(&self.watcher.options);
+        *self.camera.pusher() = Some(pusher);
+        Ok(source)
     }
 
     fn is_on(&self) -> bool {
@@ -178,7 +188,7 @@ impl Thread {
                     self.seq += 1;
                     self.see();
                 }
-                Ok(Next::Nothing) if last.elapsed() > stall => {
+                Ok(Next::Nothing) if last.elapsed() > stall && self.camera.settings.source != super::PUSH => {
                     return End::Stalled;
                 }
                 Ok(Next::Nothing) => {}

@@ -6,7 +6,7 @@ use crate::camera::schedule;
 use crate::camera::zone::{Polygon, Zone};
 use crate::engine::{bucket, dedupe, heat};
 use crate::prompt;
-use pg_targets::camera::Options;
+use pg_targets::camera::{Location, Options};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -378,6 +378,11 @@ fn a_caption() -> Vec<Prompt> {
 }
 
 impl Camera {
+    /// Its source without passwords.
+    pub(crate) fn source_shown(&self) -> String {
+        self.source.parse::<Location>().map_or_else(|_| "…".into(), |location| location.to_string())
+    }
+
     /// How its source is opened.
     pub(crate) fn options(&self) -> Options {
         let stall = Duration::from_secs_f64(self.stall);

@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How long the thread sleeps at most, so that clocks and settings that nobody tells it of take effect.
 const NAP: Duration = Duration::from_millis(500);
@@ -220,10 +220,17 @@ impl Worker {
         let shared = &*shared;
         self.session.use_threads(self.shared.threads.load(Ordering::Relaxed));
         let questions = camera.questions();
-        let mut about = About { camera, taken, questions: &questions, has_sent: false };
         let (width, height) = (self.frame.width(), self.frame.height());
+        let mut about = About {
+            camera,
+            taken,
+            questions: &questions,
+            size: [width, height],
+            wall: self.frame.wall(),
+            has_sent: false,
+        };
         if width.max(height) > self.max_side {
-            about.send(shared, &self.frame, Outcome::TooLarge, true, |_| ());
+            about.send(shared, &mut self.frame, Outcome::TooLarge, true, |_| ());
             return;
         }
         let go_on = || {
@@ -246,7 +253,7 @@ impl Worker {
         for (done, i) in order.enumerate() {
             let is_told = done == n_searches && !taken.is_forced;
             if is_told && camera.is_unchanged(&self.embedding, &self.labels, now) {
-                about.send(shared, &self.frame, Outcome::Unchanged, true, |_| ());
+                about.send(shared, &mut self.frame, Outcome::Unchanged, true, |_| ());
                 return;
             }
             let question = &questions[i];
@@ -265,7 +272,7 @@ impl Worker {
                 let found = answer.objects().iter().filter(|o| o.score >= question.min_score);
                 found.for_each(|o| self.labels.add(answer.label(o)));
             }
-            about.send(shared, &self.frame, Outcome::Answer(i), done + 1 == n, |report| {
+            about.send(shared, &mut self.frame, Outcome::Answer(i), done + 1 == n, |report| {
                 report.said.set(&answer);
                 let t = &mut report.said.timing;
                 *t = Timing { image: looking.image, vision: looking.vision, ..*t };
@@ -280,15 +287,18 @@ struct About<'a> {
     camera: &'a Arc<Camera>,
     taken: Taken,
     questions: &'a Arc<Vec<Question>>,
+    size: [usize; 2],
+    wall: SystemTime,
     has_sent: bool,
 }
 
 impl About<'_> {
-    /// Sends a report, the first with the picture; nothing if there is none left, which is counted.
+    /// Sends a report, the first with the picture, for which the report's old buffer is left: once looked at, a picture is
+    /// not needed here. Nothing is sent if there is no report left, which is counted.
     fn send(
         &mut self,
         shared: &Shared,
-        frame: &FrameBuffer,
+        frame: &mut FrameBuffer,
         outcome: Outcome,
         is_last: bool,
         fill: impl FnOnce(&mut Report),
@@ -302,10 +312,10 @@ impl About<'_> {
         report.frame_seq = self.taken.seq;
         report.dropped = self.taken.dropped;
         report.age_ms = self.taken.age.as_secs_f64() * 1000.0;
-        (report.width, report.height) = (frame.width(), frame.height());
-        report.wall = frame.wall();
+        [report.width, report.height] = self.size;
+        report.wall = self.wall;
         if !self.has_sent {
-            report.frame.copy_from(frame);
+            std::mem::swap(&mut report.frame, frame);
             report.has_frame = true;
             self.has_sent = true;
         }
