@@ -17,8 +17,8 @@ use tokio::task::JoinSet;
 const TURNED_AWAY: usize = 32;
 /// What they are told.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
-    connection: close\r\ncontent-length: 110\r\n\r\n\
-    {\"error\":{\"message\":\"too many connections (http.max_connections)\",\"type\":\"unavailable_error\",\"code\":503}}      \n";
+    connection: close\r\ncontent-length: 106\r\n\r\n\
+    {\"error\":{\"message\":\"too many connections (http.max_connections)\",\"type\":\"unavailable_error\",\"code\":503}}\n";
 
 /// What is accepted on.
 pub(super) enum Socket {
