@@ -9,10 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+/// Bytes that the kernel keeps for the other side of a connection: some pictures, or a tenth of a second at full speed.
+const SEND_BUFFER: u32 = 128 << 10;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 128;
 /// Connections that are being told that there are too many, at a time.
 const TURNED_AWAY: usize = 32;
 /// What they are told.
@@ -42,8 +46,8 @@ pub(super) struct Listener {
 ///
 /// # Errors
 /// Why not, and what to do.
-pub(super) async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address).await.map_err(|e| {
+pub(super) fn bind_tcp(address: SocketAddr) -> Result<TcpListener, String> {
+    listen(address).map_err(|e| {
         let advice = match e.kind() {
             io::ErrorKind::AddrInUse => "another program serves there: end it, or choose another port",
             io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege: choose another",
@@ -52,6 +56,16 @@ pub(super) async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, String>
         };
         format!("http.listen {address}: {e}; {advice}")
     })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // After a restart, connections of the last life may linger on the port.
+    socket.set_reuseaddr(true)?;
+    // Inherited by connections. The kernel would keep megabytes for each of those who take nothing.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Binds a Unix socket, which its owner and group may use. What a program left there that serves no more is replaced.
@@ -195,9 +209,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_or_path_that_is_taken_is_refused_by_name() {
-        let first = bind_tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let first = bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = first.local_addr().unwrap();
-        let error = bind_tcp(address).await.unwrap_err();
+        let error = bind_tcp(address).unwrap_err();
         assert!(error.starts_with(&format!("http.listen {address}: ")), "{error}");
         assert!(error.contains("another program serves there"), "{error}");
 

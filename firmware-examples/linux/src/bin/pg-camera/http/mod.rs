@@ -84,7 +84,7 @@ pub(crate) async fn start(app: Arc<App>, settings: &config::Http) -> Result<Serv
         settings: settings.clone(),
         app,
     });
-    let tcp = listener::bind_tcp(address).await?;
+    let tcp = listener::bind_tcp(address)?;
     let address = tcp.local_addr().map_err(|e| format!("http.listen: {e}"))?;
     let mut tasks = JoinSet::new();
     #[cfg(feature = "tls")]
