@@ -101,7 +101,7 @@ async function start() {
   const { model, version, may_change, has_tokens } = state.system;
   $("model").textContent = `${model.name} · ${model.quant} · ${model.res} px · ${version}`;
   $("leave").hidden = !has_tokens;
-  $("controls").querySelectorAll("input, button").forEach((control) => { control.disabled = !may_change; });
+  for (const id of ["enabled", "run"]) $(id).disabled = !may_change;
   const { events } = await get("api/events?limit=60");
   state.events = [];
   $("events").replaceChildren();
@@ -148,8 +148,11 @@ function showLive() {
   $("name").textContent = name ?? "no camera";
   live.alt = name ? `Live picture of camera ${name}` : "";
   if (!name) { live.hidden = true; return; }
-  live.src = `${encodeURIComponent(name)}/stream.mjpeg?${Date.now()}`;
-  drawBoxes();
+  // Live, boxes are a look behind; beside what the model saw they fit.
+  const known = state.boxes.get(name);
+  const isSeen = $("seen").checked && known;
+  live.src = isSeen ? picturePath(known.event) : `${encodeURIComponent(name)}/stream.mjpeg?${Date.now()}`;
+  if (!isSeen) drawBoxes();
   showCaption();
 }
 
@@ -171,9 +174,10 @@ const colorOf = (label) => {
 function cover(canvas, image) {
   const { naturalWidth: width, naturalHeight: height } = image;
   if (!width || image.hidden) { canvas.width = 0; return null; }
-  const scale = Math.min(image.clientWidth / width, image.clientHeight / height);
-  const left = image.offsetLeft + (image.clientWidth - width * scale) / 2;
-  const top = image.offsetTop + (image.clientHeight - height * scale) / 2;
+  const [on, stage] = [image.getBoundingClientRect(), image.parentElement.getBoundingClientRect()];
+  const scale = Math.min(on.width / width, on.height / height);
+  const left = on.left - stage.left + (on.width - width * scale) / 2;
+  const top = on.top - stage.top + (on.height - height * scale) / 2;
   canvas.width = width;
   canvas.height = height;
   Object.assign(canvas.style, {
@@ -207,13 +211,13 @@ function paint(canvas, image, objects, frame) {
 
 function drawBoxes() {
   const known = state.boxes.get(state.selected);
-  const fresh = known && Date.now() - known.at < BOXES_STAY ? known : null;
+  const fresh = known && ($("seen").checked || Date.now() - known.at < BOXES_STAY) ? known : null;
   const first = fresh ?? { objects: [], frame: { w: 1, h: 1 } };
   paint($("boxes"), $("live"), first.objects, first.frame);
   const chips = first.objects.map(({ label, score }) => {
-    const chip = document.createElement("li");
-    chip.textContent = `${label} ${Math.round(score * 100)} %`;
-    chip.style.color = colorOf(label);
+    const [chip, color] = ["li", "i"].map((tag) => document.createElement(tag));
+    color.style.background = colorOf(label);
+    chip.append(color, `${label} ${Math.round(score * 100)} %`);
     return chip;
   });
   $("objects").replaceChildren(...chips);
@@ -241,8 +245,10 @@ function onEvent(event, isNew) {
   state.events.push(event);
   if (event.kind === "detect") {
     const at = isNew ? Date.now() : Date.parse(event.ts);
-    state.boxes.set(event.camera, { objects: event.objects, frame: event.frame, at });
-    if (event.camera === state.selected) drawBoxes();
+    state.boxes.set(event.camera, { objects: event.objects, frame: event.frame, at, event });
+    // With another picture its boxes are drawn once it is there.
+    if (event.camera === state.selected && isNew && $("seen").checked) showLive();
+    else if (event.camera === state.selected) drawBoxes();
   } else if (event.caption) {
     state.captions.set(event.camera, { text: event.caption, writing: false });
     if (event.camera === state.selected) showCaption();
@@ -376,6 +382,7 @@ $("enabled").addEventListener("change", async () => {
   } catch (error) { report(error); }
   await refresh(true).catch(report);
 });
+$("seen").addEventListener("change", showLive);
 $("run").addEventListener("click", () => send("POST", cameraPath(state.selected, "run")).catch(report));
 
 $("ask").addEventListener("submit", async (submit) => {
@@ -387,7 +394,7 @@ $("ask").addEventListener("submit", async (submit) => {
     const body = { question: $("question").value, stream: true };
     for await (const [name, data] of streamed(await send("POST", cameraPath(state.selected, "ask"), body))) {
       if (name === "failed") throw new Error(data.error.message);
-      if (name === "partial") $("answer").textContent = data.text;
+      if (name === "partial") $("answer").textContent = data.text.replace(/<(loc|seg)\d+>/g, "");
       if (name === "done") {
         const found = data.objects.map((o) => o.label).join(", ") || "nothing found";
         $("answer").textContent = data.kind === "detect" ? found : data.caption;
