@@ -153,7 +153,7 @@ pub(crate) struct Speed {
     pub(crate) period: [u32; 2],
     extended: u32,
     buffers: u32,
-    rest: [u32; 45],
+    rest: [u32; 44],
 }
 
 impl Speed {

@@ -22,6 +22,9 @@
 //! and DCI-P3: BT.709, BT.2020 and SMPTE 240M: their own, all others, sRGB of webcams and the unknown one included:
 //! BT.601); RGB and the colour space JPEG have full range, everything else limited range.
 
+// Cameras that give luma and chroma by themselves are Linux's.
+#![cfg_attr(not(target_os = "linux"), allow(dead_code))]
+
 /// Bits after the point.
 const POINT: u32 = 20;
 

@@ -7,7 +7,7 @@ use super::feed::{self, Feed, Keep, Outlet};
 use crate::camera::formats::Cutter;
 use crate::camera::{ErrorKind, Options, Source, SourceError};
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, ErrorKind as IoErrorKind, Read};
+use std::io::{BufRead, BufReader, ErrorKind as IoErrorKind, Read, Write};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -22,6 +22,8 @@ const GRACE: Duration = Duration::from_secs(3);
 /// What to start, and what its end means.
 pub(super) struct Program {
     pub(super) command: Command,
+    /// What it reads, a few lines at most: a pipe takes them without waiting.
+    pub(super) input: String,
     /// The location with its password masked.
     pub(super) place: String,
     /// What to do if there is no such program.
@@ -40,7 +42,7 @@ impl Program {
         cutter: impl FnOnce(ChildStdout) -> Box<dyn Cutter>,
         options: &Options,
     ) -> Result<Box<dyn Source>, SourceError> {
-        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let name = self.command.get_program().to_string_lossy().into_owned();
         let mut child = self.command.spawn().map_err(|e| match e.kind() {
             IoErrorKind::NotFound => SourceError::new(
@@ -50,6 +52,8 @@ impl Program {
             ),
             _ => SourceError::new(ErrorKind::Lost, &self.place, format!("cannot run {name}: {e}")),
         })?;
+        // One that does not want it, or is gone already, says so by itself.
+        let _ = child.stdin.take().expect("piped").write_all(self.input.as_bytes());
         let (stdout, stderr) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
         let child = Running(Arc::new(Mutex::new(child)));
         let (outlet, stopper) = (Outlet::new(self.keep), child.clone());

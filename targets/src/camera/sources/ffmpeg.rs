@@ -3,6 +3,9 @@
 //! It writes portable pixmaps: `ffmpeg` knows the colour matrix and the range of a stream, which YUV4MPEG2 has no room for,
 //! so it makes RGB; each pixmap tells its size, which raw video does not, and which may change when a camera is set up
 //! anew. No second program must be asked for the size first, and nothing is compressed again.
+//!
+//! An address with a password is not among the arguments, which everybody on the machine can see: it goes through a pipe, as
+//! a playlist with one entry.
 
 use super::child::Program;
 use super::feed::Keep;
@@ -17,18 +20,26 @@ const ADVICE: &str = "install ffmpeg (Debian: apt install ffmpeg), or say where 
 
 /// A stream: `rtsp://`, `rtsps://` or a playlist by HTTP.
 pub(super) fn stream(url: &Url, place: String, options: &Options) -> Result<Box<dyn Source>, SourceError> {
-    let mut input: Vec<OsString> = Vec::new();
-    if url.scheme().starts_with("rtsp") {
-        input.extend(["-rtsp_transport", "tcp", "-allowed_media_types", "video"].map(OsString::from));
-        input.extend(["-protocol_whitelist", "rtsp,rtsps,rtp,tcp,tls,udp"].map(OsString::from));
+    let is_rtsp = url.scheme().starts_with("rtsp");
+    let protocols = if is_rtsp { "rtsp,rtsps,rtp,tcp,tls,udp" } else { "http,https,tcp,tls,crypto" };
+    let mut arguments: Vec<OsString> = Vec::new();
+    let mut input = String::new();
+    if url.login().is_some() {
+        let protocols = format!("pipe,{protocols}");
+        let playlist = ["-f", "concat", "-safe", "0", "-protocol_whitelist", &protocols, "-i", "pipe:0"];
+        arguments.extend(playlist.map(OsString::from));
+        input = self::playlist(url, is_rtsp);
     } else {
-        input.extend(["-protocol_whitelist", "http,https,tcp,tls,crypto"].map(OsString::from));
+        if is_rtsp {
+            arguments.extend(["-rtsp_transport", "tcp"].map(OsString::from));
+        }
+        let address = url.without_login();
+        arguments.extend(["-protocol_whitelist", protocols, "-i", &address].map(OsString::from));
     }
-    input.extend(["-fflags", "nobuffer", "-i"].map(OsString::from));
-    input.push(url.with_password().into());
     let hidden = url.clone();
     let program = Program {
-        command: command(input, options),
+        command: command(arguments, options),
+        input,
         place,
         advice: ADVICE,
         mask: Box::new(move |text| hidden.mask(text)),
@@ -36,6 +47,15 @@ pub(super) fn stream(url: &Url, place: String, options: &Options) -> Result<Box<
         failure: ErrorKind::Lost,
     };
     start(program, options)
+}
+
+/// A playlist with one entry. Options of a stream do not reach it; that RTSP goes through TCP can be said in the address.
+fn playlist(url: &Url, is_rtsp: bool) -> String {
+    let mut address = url.with_password();
+    if is_rtsp {
+        address.push_str(if url.path_and_query().contains('?') { "&tcp" } else { "?tcp" });
+    }
+    format!("ffconcat version 1.0\nfile '{}'\n", address.replace('\'', "'\\''"))
 }
 
 /// A video file: every frame, or so many of them as make the speed that is wanted by the video's own clock.
@@ -51,6 +71,7 @@ pub(super) fn file(path: &Path, place: String, options: &Options) -> Result<Box<
     input.push(name);
     let program = Program {
         command: command(input, options),
+        input: String::new(),
         place,
         advice: ADVICE,
         mask: Box::new(str::to_string),
@@ -65,9 +86,9 @@ fn start(program: Program, options: &Options) -> Result<Box<dyn Source>, SourceE
     program.start(|stdout| Box::new(PpmStream::new(stdout, &limits)), options)
 }
 
-fn command(input: Vec<OsString>, options: &Options) -> Command {
+fn command(arguments: Vec<OsString>, options: &Options) -> Command {
     let mut command = Command::new(&options.ffmpeg);
-    command.args(["-hide_banner", "-nostdin", "-loglevel", "error"]).args(input);
+    command.args(["-hide_banner", "-nostdin", "-loglevel", "error"]).args(arguments);
     command.args(["-an", "-sn", "-dn", "-map", "0:v:0"]);
     if let Some(filters) = filters(options) {
         command.args(["-vf", &filters]);
@@ -87,4 +108,43 @@ fn filters(options: &Options) -> Option<String> {
         }),
     );
     (!filters.is_empty()).then(|| filters.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn playlists_are_quoted() {
+        let url = |text| Url::parse(text, &["rtsp", "http"]).unwrap();
+        let first = "ffconcat version 1.0\n";
+        assert_eq!(
+            playlist(&url("rtsp://a:b'c@host/x?y=z"), true),
+            format!("{first}file 'rtsp://a:b'\\''c@host/x?y=z&tcp'\n")
+        );
+        assert_eq!(
+            playlist(&url("http://a:b@host/x.m3u8"), false),
+            format!("{first}file 'http://a:b@host/x.m3u8'\n")
+        );
+    }
+
+    #[test]
+    fn passwords_are_no_arguments() {
+        let url = Url::parse("rtsp://me:secret@host/x", &["rtsp"]).unwrap();
+        // A program that says what it is called with, instead of ffmpeg.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("arguments");
+        std::fs::write(
+            &path,
+            "#!/bin/sh\necho \"$@\" >&2\nread first; read second\necho \"$second\" >&2\nexit 1\n",
+        )
+        .unwrap();
+        #[cfg(unix)]
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let options = Options { ffmpeg: path, ..Options::default() };
+        let mut source = stream(&url, url.to_string(), &options).unwrap();
+        let error = source.next(&mut crate::camera::FrameBuffer::new(), std::time::Duration::from_secs(60));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("-i pipe:0 ") && error.contains("file 'rtsp://me:***@host/x?tcp'"), "{error}");
+    }
 }

@@ -44,6 +44,7 @@ pub(super) fn open(
     command.args(["--output", "-"]);
     let program = Program {
         command,
+        input: String::new(),
         place,
         advice: ADVICE,
         mask: Box::new(str::to_string),
