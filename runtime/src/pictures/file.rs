@@ -25,6 +25,8 @@ const MAX_FILE_BYTES: u64 = MAX_PIXELS * 8 + 65_536;
 
 const READABLE: [ImageFormat; 5] =
     [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Bmp, ImageFormat::Pnm, ImageFormat::WebP];
+/// What strangers may send: formats whose headers bound what decoding takes.
+const FROM_STRANGERS: [ImageFormat; 3] = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP];
 const CONVERT: &str = "convert it to PNG or JPEG";
 const DAMAGED: &str = "the file is damaged or incomplete: copy or export it again";
 
@@ -113,7 +115,7 @@ fn jpeg(bytes: &[u8], max_pixels: u64) -> Result<Picture, String> {
     if !bytes.starts_with(&[0xff, 0xd8]) {
         return Err("is not a JPEG picture".to_string());
     }
-    let has_codes = check_jpeg(bytes)?;
+    let has_codes = check_jpeg(bytes)?.has_codes;
     if has_codes {
         return convert(ImageReader::with_format(Cursor::new(bytes), ImageFormat::Jpeg), max_pixels);
     }
@@ -127,6 +129,37 @@ fn jpeg(bytes: &[u8], max_pixels: u64) -> Result<Picture, String> {
 /// What is wrong with it, in words.
 pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Picture, String> {
     read_from(Cursor::new(bytes), max_pixels)
+}
+
+/// What a picture from a stranger may cost to decode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caps {
+    /// Width times height.
+    pub pixels: u64,
+    /// Scans of a progressive JPEG picture, each of which goes over all pixels.
+    pub scans: usize,
+}
+
+/// Reads a PNG, JPEG or WebP picture in memory that a stranger sent. Its header is held against `caps` before anything of
+/// the picture's size is allocated.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn decode_within(bytes: &[u8], caps: Caps) -> Result<Picture, String> {
+    let reader = ImageReader::new(Cursor::new(bytes));
+    let guess = reader.with_guessed_format().map_err(|e| format!("cannot be read: {e}"))?;
+    match guess.format() {
+        Some(format) if FROM_STRANGERS.contains(&format) => {
+            if format == ImageFormat::Jpeg {
+                let scans = check_jpeg(bytes)?.scans;
+                if scans > caps.scans {
+                    return Err(format!("has {scans} scans, at most {} are decoded: {CONVERT}", caps.scans));
+                }
+            }
+            decode(bytes, caps.pixels)
+        }
+        _ => Err(format!("is not a PNG, JPEG or WebP picture: {CONVERT}")),
+    }
 }
 
 fn read(path: &Path) -> Result<Picture, String> {
@@ -169,7 +202,7 @@ fn read_from<R: BufRead + Seek>(source: R, max_pixels: u64) -> Result<Picture, S
 fn convert<R: BufRead + Seek>(mut reader: ImageReader<R>, max_pixels: u64) -> Result<Picture, String> {
     let mut limits = Limits::no_limits();
     // For what decoders allocate beside the pixels; the pixels are bounded below, with a better message.
-    limits.max_alloc = Some(MAX_PIXELS * 8);
+    limits.max_alloc = Some(max_pixels * 8);
     reader.limits(limits);
     let decoder = reader.into_decoder().map_err(explain)?;
     let (width, height) = decoder.dimensions();
@@ -209,16 +242,22 @@ fn explain(error: ImageError) -> String {
     }
 }
 
+/// What the segments of a JPEG picture say.
+struct Jpeg {
+    /// It brings its own Huffman codes.
+    has_codes: bool,
+    scans: usize,
+}
+
 /// Refuses what the JPEG decoder would take in silence: files that end early, whose rest it paints grey, and four
 /// components (CMYK or YCCK), whose inks cannot be told from RGB without a colour profile.
 ///
 /// Walks the segments (ITU T.81, annex B): inside entropy-coded data every 0xff is followed by 0 or a restart marker,
 /// so the search for the next marker passes over it. Damage inside that data stays unnoticed: the decoder is tolerant.
 ///
-/// Returns whether it brings its own Huffman codes.
-fn check_jpeg(data: &[u8]) -> Result<bool, String> {
+fn check_jpeg(data: &[u8]) -> Result<Jpeg, String> {
     let early = || format!("ends before the picture is complete; {DAMAGED}");
-    let (mut scanned, mut has_codes) = (false, false);
+    let (mut scans, mut has_codes) = (0, false);
     // After the start-of-image marker, which is how the format was told.
     let mut at = 2;
     loop {
@@ -233,7 +272,7 @@ fn check_jpeg(data: &[u8]) -> Result<bool, String> {
                 at += 1;
                 continue;
             }
-            0xd9 if scanned => return Ok(has_codes),
+            0xd9 if scans > 0 => return Ok(Jpeg { has_codes, scans }),
             0xd9 => return Err(early()),
             _ => {}
         }
@@ -248,7 +287,7 @@ fn check_jpeg(data: &[u8]) -> Result<bool, String> {
         {
             return Err("is a CMYK picture, made for printing: convert it to RGB".to_string());
         }
-        scanned |= marker == 0xda;
+        scans += usize::from(marker == 0xda);
         has_codes |= marker == 0xc4;
         at += 1 + length;
     }

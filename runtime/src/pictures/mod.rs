@@ -15,5 +15,5 @@ mod labels;
 #[cfg(feature = "pictures")]
 pub use annotate::draw;
 #[cfg(feature = "pictures")]
-pub use file::{Picture, decode, decode_jpeg, load};
+pub use file::{Caps, Picture, decode, decode_jpeg, decode_within, load};
 pub use labels::{Label, paint};

@@ -3,8 +3,9 @@
 use crate::camera::Roster;
 use crate::engine::Engine;
 use crate::log::Log;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 use tokio::sync::watch;
 
@@ -16,6 +17,8 @@ pub(crate) struct App {
     pub(crate) roster: Roster,
     pub(crate) started: Instant,
     pub(crate) health: Health,
+    /// Where pages are served, once they are.
+    pub(crate) http_address: OnceLock<SocketAddr>,
     /// Becomes true when the program is to end; services finish what they are doing.
     pub(crate) stopping: watch::Sender<bool>,
 }
@@ -23,6 +26,8 @@ pub(crate) struct App {
 /// How the parts of the program are doing, for metrics and health checks.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
+    /// The model has been warmed up, and cameras may come.
+    pub(crate) is_loaded: AtomicBool,
     pub(crate) mqtt_connected: AtomicBool,
     /// Why there is no connection to the broker; empty if there is one, or none is wanted.
     pub(crate) mqtt_problem: Mutex<String>,

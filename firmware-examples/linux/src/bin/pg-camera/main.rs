@@ -9,6 +9,7 @@ mod commands;
 mod config;
 mod engine;
 mod event;
+mod http;
 mod log;
 mod models;
 mod mqtt;

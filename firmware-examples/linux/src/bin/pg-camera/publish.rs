@@ -128,6 +128,6 @@ pub(crate) fn objects(said: &Said, min_score: f32, size: [usize; 2], zones: &[zo
 }
 
 /// Milliseconds to the microsecond.
-fn rounded(ms: f64) -> f64 {
+pub(crate) fn rounded(ms: f64) -> f64 {
     (ms * 1000.0).round() / 1000.0
 }

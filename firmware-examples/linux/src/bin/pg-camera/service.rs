@@ -11,12 +11,12 @@ use crate::engine::{Engine, Finished};
 use crate::log::Log;
 use crate::sinks::{display, lines, snapshots};
 use crate::systemd::Manager;
-use crate::{config, models, mqtt, publish};
+use crate::{config, http, models, mqtt, publish};
 use pg_targets::camera::FrameBuffer;
 use pg_targets::machine::Condition;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
@@ -79,12 +79,14 @@ impl Service {
             roster,
             started: Instant::now(),
             health: Health::default(),
+            http_address: OnceLock::new(),
             stopping: watch::Sender::new(false),
         });
         let mut outputs = JoinSet::new();
-        self.start_outputs(&app, &mut outputs)?;
+        self.start_outputs(&app, &mut outputs).await?;
         manager.status("warming up");
         warm_up(&engine).await?;
+        app.health.is_loaded.store(true, Ordering::Relaxed);
         let mut cameras = Cameras { app: app.clone(), threads: Vec::new() };
         cameras.set(&self.config.cameras)?;
         if let Some(settings) = &self.config.mqtt {
@@ -112,13 +114,18 @@ impl Service {
         Ok(())
     }
 
-    fn start_outputs(&self, app: &Arc<App>, outputs: &mut JoinSet<()>) -> Result<(), String> {
+    async fn start_outputs(&self, app: &Arc<App>, outputs: &mut JoinSet<()>) -> Result<(), String> {
         let config = &self.config;
         let quality = config.snapshots.as_ref().map_or(85, |s| s.quality);
         // Ends with the program: it waits for reports, and none comes any more.
         tokio::spawn(publish::run(app.engine.clone(), app.log.clone(), quality));
         if config.output.json_lines {
             outputs.spawn(lines::run(app.clone()));
+        }
+        if let Some(settings) = &config.http {
+            let server = http::start(app.clone(), settings).await?;
+            app.http_address.get_or_init(|| server.address());
+            outputs.spawn(server.ended());
         }
         if let Some(settings) = &config.snapshots {
             outputs.spawn(snapshots::run(app.clone(), snapshots::Folder::open(settings)?));

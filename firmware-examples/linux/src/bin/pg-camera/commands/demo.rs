@@ -17,7 +17,8 @@ pub(crate) fn run(request: &Demo) -> Result<Outcome, Failure> {
     let config = configuration(model, &source, &request.listen)?;
     let source = config.cameras[0].source.clone();
     let listen = request.listen.clone();
-    let on_ready = Box::new(move |_: &crate::app::App| {
+    let on_ready = Box::new(move |app: &crate::app::App| {
+        let listen = app.http_address.get().map_or(listen, ToString::to_string);
         let said = writeln!(
             io::stderr(),
             "\nopen http://{listen} in a browser; Ctrl-C ends the demo\n\

@@ -1,0 +1,124 @@
+//! Everything over HTTP on one port: the live page, REST, OpenAI's and moondream's interfaces, health, metrics.
+//!
+//! `listener` and `connection` bound what strangers can take (connections, header and body sizes, slow reading and
+//! writing), `security` decides who may do what, `routes` says which address is served where. Interfaces ask the model
+//! through `ask`. Absent: anything that fetches from elsewhere (pictures come inside requests or from cameras), and what
+//! the model is asked, which `crate::prompt` decides.
+
+mod ask;
+mod body;
+mod cameras;
+mod connection;
+mod events;
+mod failure;
+mod health;
+mod images;
+mod listener;
+mod live;
+mod metrics;
+mod moondream;
+mod openai;
+mod page;
+mod query;
+mod routes;
+mod security;
+mod stream;
+#[cfg(feature = "tls")]
+mod tls;
+
+use crate::app::App;
+use crate::config;
+use failure::Failure;
+use hyper::body::Incoming;
+use listener::{Listener, Socket};
+use security::Access;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+type Request = hyper::Request<Incoming>;
+type Response = hyper::Response<stream::Body>;
+
+/// Bytes of a request's body.
+const MAX_BODY: usize = 12 << 20;
+/// Bytes of all bodies that are being read or decoded at a time, in pieces of [`BODY_PIECE`].
+const ALL_BODIES: usize = 3 * MAX_BODY;
+/// What the room for bodies is counted in.
+const BODY_PIECE: usize = 4096;
+/// Pictures that are being decoded at a time, each of which may take 48 MB.
+const DECODERS: usize = 2;
+
+/// What requests are answered with.
+#[derive(Debug)]
+struct Context {
+    app: Arc<App>,
+    settings: config::Http,
+    access: Access,
+    metrics: Arc<metrics::Metrics>,
+    feeds: live::Feeds,
+    body_room: Arc<Semaphore>,
+    decoders: Arc<Semaphore>,
+}
+
+/// The server, from being bound to its end.
+#[derive(Debug)]
+pub(crate) struct Server {
+    address: SocketAddr,
+    tasks: JoinSet<()>,
+}
+
+/// Binds, and serves on the current runtime until the program ends.
+///
+/// # Errors
+/// If an address is taken or refused, or a token or certificate cannot be used.
+pub(crate) async fn start(app: Arc<App>, settings: &config::Http) -> Result<Server, String> {
+    let address: SocketAddr =
+        settings.listen.parse().map_err(|_| format!("http.listen: {:?} is no address", settings.listen))?;
+    let context = Arc::new(Context {
+        access: Access::new(settings, address)?,
+        metrics: Arc::new(metrics::Metrics::new(&app)),
+        feeds: live::Feeds::default(),
+        body_room: Arc::new(Semaphore::new(ALL_BODIES / BODY_PIECE)),
+        decoders: Arc::new(Semaphore::new(DECODERS)),
+        settings: settings.clone(),
+        app,
+    });
+    let tcp = listener::bind_tcp(address)?;
+    let address = tcp.local_addr().map_err(|e| format!("http.listen: {e}"))?;
+    let mut tasks = JoinSet::new();
+    #[cfg(feature = "tls")]
+    let tls = settings.tls.as_ref().map(tls::Tls::load).transpose()?.map(Arc::new);
+    #[cfg(feature = "tls")]
+    if let Some(tls) = &tls {
+        tasks.spawn(tls::read_again_on_hangup(tls.clone(), context.app.stopping()));
+    }
+    let room = Arc::new(Semaphore::new(settings.max_connections));
+    let server = |socket| Listener { socket, room: room.clone(), context: context.clone() };
+    if let Some(path) = &settings.unix {
+        tasks.spawn(server(Socket::Unix(listener::bind_unix(path)?, path.clone())).serve());
+        ::log::info!("http: serving on {}", path.display());
+    }
+    let tcp = server(Socket::Tcp {
+        listener: tcp,
+        #[cfg(feature = "tls")]
+        tls,
+    });
+    tasks.spawn(tcp.serve());
+    tasks.spawn(metrics::watch(context.app.clone(), context.metrics.clone()));
+    let scheme = if settings.tls.is_some() { "https" } else { "http" };
+    ::log::info!("http: serving on {scheme}://{address}");
+    Ok(Server { address, tasks })
+}
+
+impl Server {
+    /// Where it serves: the port that was chosen, if the configuration left that open.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns when the program ends and all connections are closed.
+    pub(crate) async fn ended(mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
