@@ -22,11 +22,13 @@ pub(crate) struct Polygon {
 
 impl Polygon {
     /// A polygon of these points.
+    #[cfg(test)]
     pub(crate) fn new(points: Vec<[f32; 2]>) -> Self {
         Polygon { points }
     }
 
     /// Its points, `[x, y]` each.
+    #[cfg(test)]
     pub(crate) fn points(&self) -> &[[f32; 2]] {
         &self.points
     }

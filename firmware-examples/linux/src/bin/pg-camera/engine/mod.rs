@@ -12,9 +12,9 @@ mod reply;
 mod report;
 mod worker;
 
-pub(crate) use live::{Live, Writing};
-pub(crate) use reply::{Finished, Reply, Snapshot};
-pub(crate) use report::{Outcome, Report, Reports, Said, Seen};
+pub(crate) use live::Live;
+pub(crate) use reply::{Finished, Reply};
+pub(crate) use report::{Outcome, Report, Reports, Said};
 pub(crate) use worker::Options;
 
 use crate::camera::Roster;

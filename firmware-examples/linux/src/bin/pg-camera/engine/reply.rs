@@ -41,8 +41,6 @@ pub(crate) enum Finished {
 pub(crate) struct Snapshot {
     /// One for each question that was begun.
     pub(crate) answers: Vec<super::report::Said>,
-    /// The first so many of them are whole.
-    pub(crate) n_whole: usize,
     pub(crate) finished: Option<Finished>,
 }
 
@@ -68,7 +66,7 @@ impl Reply {
         let state = self.state();
         let n = (state.n_whole + 1).min(state.answers.len());
         let n = if state.finished.is_some() { state.n_whole } else { n };
-        Snapshot { answers: state.answers[..n].to_vec(), n_whole: state.n_whole, finished: state.finished }
+        Snapshot { answers: state.answers[..n].to_vec(), finished: state.finished }
     }
 
     /// Returns when there is more than at the last call, or all. For one waiting reader.

@@ -118,6 +118,8 @@ pub(crate) struct Reports {
 
 #[derive(Debug)]
 struct Queues {
+    // Handed on to the other queue and back as they are, without being moved.
+    #[allow(clippy::vec_box)]
     free: Vec<Box<Report>>,
     full: VecDeque<Box<Report>>,
 }
