@@ -4,7 +4,7 @@ use crate::{golden, rgb};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ImageBuffer, Luma, Rgb};
 use pg_runtime::imaging::{Frame, PixelFormat};
-use pg_runtime::pictures::{self, Picture};
+use pg_runtime::pictures::{self, Caps, Picture};
 use std::path::{Path, PathBuf};
 
 /// A folder of its own for each test, gone afterwards.
@@ -85,6 +85,26 @@ fn frames_of_motion_jpeg_are_the_same_pictures() {
     }
     says(&pictures::decode_jpeg(b"GIF89a").unwrap_err(), &["not a JPEG"]);
     says(&pictures::decode_jpeg(&std::fs::read(golden("cmyk.jpg")).unwrap()).unwrap_err(), &["CMYK"]);
+}
+
+#[test]
+fn pictures_of_strangers_cost_no_more_than_allowed() {
+    let file = std::fs::read(golden("photo-full.jpg")).unwrap();
+    let expected = pictures::load(&golden("photo-full.jpg")).unwrap();
+    let pixels = u64::from(expected.width()) * u64::from(expected.height());
+    let caps = Caps { pixels, scans: 3 };
+    assert_eq!(pictures::decode_within(&file, caps).unwrap(), expected);
+    let few = Caps { pixels: pixels - 1, ..caps };
+    says(&pictures::decode_within(&file, few).unwrap_err(), &["megapixels", "scale it down"]);
+    // Empty scans before the end of the picture, each of which would go over all pixels.
+    let (body, end) = file.split_at(file.len() - 2);
+    let many = [body, &[0xff, 0xda, 0, 2].repeat(3), end].concat();
+    says(&pictures::decode_within(&many, caps).unwrap_err(), &["4 scans", "at most 3"]);
+    let png = std::fs::read(golden("rgb-30x100.png")).unwrap();
+    assert_eq!(pictures::decode_within(&png, caps).unwrap().width(), 30);
+    for other in [&b"P6 1 1 255 abc"[..], b"BM", b"", b"GIF89a"] {
+        says(&pictures::decode_within(other, caps).unwrap_err(), &["is not a PNG, JPEG or WebP"]);
+    }
 }
 
 #[test]

@@ -24,6 +24,7 @@ threads = 2
 max_queue = {max_queue}
 [output]
 json_lines = false
+history = {history}
 [http]
 listen = "{listen}"
 {http}
@@ -38,6 +39,11 @@ dedupe = {{ similarity = 2.0 }}
 text = "detect object"
 [[camera.prompt]]
 text = "caption en"
+[[camera]]
+name = "pushed"
+source = "push:"
+trigger = "always"
+dedupe = {{ similarity = 2.0 }}
 """
 
 
@@ -53,7 +59,7 @@ def check(is_so, what):
 class Daemon:
     """Runs from `with` to its end."""
 
-    def __init__(self, program, http="", listen="127.0.0.1:0", max_queue=4, trigger="always", tokens=False):
+    def __init__(self, program, http="", listen="127.0.0.1:0", max_queue=4, trigger="always", history=1000, tokens=False):
         self.program = program
         self.folder = tempfile.TemporaryDirectory()
         self.path = pathlib.Path(self.folder.name)
@@ -61,7 +67,7 @@ class Daemon:
             for name, token in (("admin", ADMIN), ("viewer", VIEWER)):
                 (self.path / name).write_text(token + "\n")
                 http += f'\n{name}_token = {{{{ file = "{self.path}/{name}" }}}}'
-        self.config = dict(listen=listen, http=http.format(folder=self.path), max_queue=max_queue, trigger=trigger)
+        self.config = dict(listen=listen, http=http.format(folder=self.path), max_queue=max_queue, trigger=trigger, history=history)
 
     def __enter__(self):
         self.start()

@@ -1,12 +1,14 @@
 //! Questions to the model, from whichever interface: into the queue, and the answer as it grows.
 
-use super::{Context, Failure};
+use super::body::{self, Received};
+use super::{Context, Failure, Request};
 use crate::camera::{Camera, Status, Viewer};
 use crate::engine::{Finished, Question, Reply, Said};
 use crate::event::{Object, Timing};
 use crate::publish;
 use hyper::StatusCode;
 use pg_targets::camera::FrameBuffer;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -60,6 +62,21 @@ pub(super) fn check_room(context: &Context) -> Result<(), Failure> {
         return Err(crate::engine::Busy { retry_after }.into());
     }
     Ok(())
+}
+
+/// Reads a request with a picture in it, if there is room for that.
+///
+/// # Errors
+/// As [`check_room`] and [`body::receive`].
+pub(super) async fn receive<T: DeserializeOwned>(
+    context: &Context,
+    request: Request,
+) -> Result<Received<T>, Failure> {
+    if let Err(failure) = check_room(context) {
+        body::pass_over(request).await;
+        return Err(failure);
+    }
+    body::receive(context, request).await
 }
 
 /// Asks `prompt`, which is as the model reads it, about a picture.

@@ -39,18 +39,7 @@ pub(super) async fn receive<T: DeserializeOwned>(
     context: &Context,
     request: Request,
 ) -> Result<Received<T>, Failure> {
-    let (head, mut body) = request.into_parts();
-    let read = match check_type(&head.headers) {
-        Ok(()) => read(context, &mut body).await,
-        Err(failure) => Err(failure),
-    };
-    let (bytes, room) = match read {
-        Ok(read) => read,
-        Err(failure) => {
-            let _ = tokio::time::timeout(LINGER_TIME, linger(&mut body)).await;
-            return Err(failure);
-        }
-    };
+    let Received { value: bytes, room } = receive_bytes(context, request, &["application/json"]).await?;
     let value = serde_json::from_slice(&bytes).map_err(|e| match e.classify() {
         Category::Data => Failure::new(StatusCode::UNPROCESSABLE_ENTITY, e.to_string()),
         _ => Failure::new(StatusCode::BAD_REQUEST, format!("the body is no JSON: {e}")),
@@ -58,13 +47,36 @@ pub(super) async fn receive<T: DeserializeOwned>(
     Ok(Received { value, room })
 }
 
-fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
+/// Reads bytes of one of these types.
+///
+/// # Errors
+/// 408, 413, 415 and 503 as [`receive`].
+pub(super) async fn receive_bytes(
+    context: &Context,
+    request: Request,
+    types: &[&str],
+) -> Result<Received<Vec<u8>>, Failure> {
+    let (head, mut body) = request.into_parts();
+    let read = match check_type(&head.headers, types) {
+        Ok(()) => read(context, &mut body).await,
+        Err(failure) => Err(failure),
+    };
+    match read {
+        Ok((value, room)) => Ok(Received { value, room }),
+        Err(failure) => {
+            let _ = tokio::time::timeout(LINGER_TIME, linger(&mut body)).await;
+            Err(failure)
+        }
+    }
+}
+
+fn check_type(headers: &HeaderMap, types: &[&str]) -> Result<(), Failure> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
+    if types.iter().any(|t| essence.eq_ignore_ascii_case(t)) {
         return Ok(());
     }
-    let message = format!("the body is {kind:?}: send application/json");
+    let message = format!("the body is {kind:.60?}: send {}", types.join(" or "));
     Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
 }
 
@@ -125,6 +137,11 @@ async fn piece(body: &mut Incoming) -> Result<Option<Bytes>, Failure> {
             }
         }
     }
+}
+
+/// Reads a body that is of no use, so that its sender hears why.
+pub(super) async fn pass_over(request: Request) {
+    let _ = tokio::time::timeout(LINGER_TIME, linger(&mut request.into_body())).await;
 }
 
 /// Reads the rest of a body and drops it.

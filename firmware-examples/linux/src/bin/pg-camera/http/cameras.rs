@@ -145,6 +145,20 @@ pub(super) fn run(context: &Context, name: &str) -> Result<Response, Failure> {
     Ok(json(StatusCode::ACCEPTED, &json!({ "camera": name, "accepted": true })))
 }
 
+/// Hands a picture in, for cameras whose source is `push:`.
+pub(super) async fn push(context: &Context, name: &str, request: Request) -> Result<Response, Failure> {
+    let camera = find(context, name)?;
+    let received = body::receive_bytes(context, request, &["image/jpeg", "image/png", "image/webp"]).await?;
+    let place = context.decoders.clone().acquire_owned().await;
+    let pushed = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        camera.push(&received.value)
+    });
+    let failed = |_| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "the decoder failed");
+    pushed.await.map_err(failed)?.map_err(unprocessable)?;
+    Ok(json(StatusCode::ACCEPTED, &json!({ "camera": name, "accepted": true })))
+}
+
 pub(super) async fn snapshot(context: &Context, name: &str) -> Result<Response, Failure> {
     let frame = ask::newest_picture(&find(context, name)?).await?;
     let encoded = tokio::task::spawn_blocking(move || images::jpeg(&frame)).await;

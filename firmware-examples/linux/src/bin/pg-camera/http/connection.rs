@@ -1,6 +1,6 @@
 //! One connection: HTTP/1.1 with limits, cut off if its other side neither sends nor takes anything.
 
-use super::{Context, Request, Response, routes, security};
+use super::{Context, Request, Response, body, routes, security};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
@@ -61,7 +61,10 @@ where
 async fn answer(context: Arc<Context>, peer: Peer, request: Request) -> Response {
     let mut response = match context.access.check(&request, peer) {
         Ok(scope) => routes::route(context.clone(), scope, peer, request).await,
-        Err(failure) => failure.into_response(),
+        Err(failure) => {
+            body::pass_over(request).await;
+            failure.into_response()
+        }
     };
     security::harden(&mut response);
     context.metrics.count(response.status());

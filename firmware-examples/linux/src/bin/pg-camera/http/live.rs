@@ -3,7 +3,7 @@
 use super::images;
 use super::stream::{self, Gone};
 use super::{Context, Failure, Response};
-use crate::camera::{Camera, Viewer};
+use crate::camera::{Camera, Roster, Viewer};
 use hyper::body::Bytes;
 use pg_targets::camera::FrameBuffer;
 use std::collections::BTreeMap;
@@ -38,7 +38,7 @@ struct Place {
 
 impl Feeds {
     /// A place, if there is one; the first one starts the encoder.
-    fn join(&self, camera: &Arc<Camera>, most: usize) -> Option<Place> {
+    fn join(&self, roster: &Roster, camera: &Arc<Camera>, most: usize) -> Option<Place> {
         let mut feeds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if feeds.get(&camera.name).map_or(0, |feed| feed.n_viewers) >= most {
             return None;
@@ -48,7 +48,7 @@ impl Feeds {
             std::collections::btree_map::Entry::Vacant(place) => {
                 let viewer = Viewer::join(camera, usize::MAX)?;
                 let (sender, newest) = watch::channel(None);
-                let encoder = tokio::spawn(encode(viewer, sender));
+                let encoder = tokio::spawn(encode(roster.clone(), camera.clone(), viewer, sender));
                 place.insert(Feed { n_viewers: 0, newest, encoder })
             }
         };
@@ -69,8 +69,14 @@ impl Drop for Place {
     }
 }
 
-/// Encodes the camera's pictures until it is stopped.
-async fn encode(viewer: Viewer, sender: watch::Sender<Option<Bytes>>) {
+/// Encodes the camera's pictures until it is stopped, or no camera has this name any more. One that the configuration
+/// replaces by another of its name is replaced here as well.
+async fn encode(
+    roster: Roster,
+    mut camera: Arc<Camera>,
+    mut viewer: Viewer,
+    sender: watch::Sender<Option<Bytes>>,
+) {
     let mut changed = viewer.changed();
     let mut frame = FrameBuffer::default();
     loop {
@@ -84,8 +90,13 @@ async fn encode(viewer: Viewer, sender: watch::Sender<Option<Bytes>>) {
             sender.send_replace(Some(part(&jpeg)));
         }
         tokio::time::sleep(PAUSE).await;
-        if changed.changed().await.is_err() {
-            return;
+        while tokio::time::timeout(REPEAT, changed.changed()).await.is_err() {
+            let Some(current) = roster.find(&camera.name) else { return };
+            if !Arc::ptr_eq(&current, &camera) {
+                let Some(next) = Viewer::join(&current, usize::MAX) else { return };
+                (camera, viewer) = (current, next);
+                changed = viewer.changed();
+            }
         }
     }
 }
@@ -99,7 +110,7 @@ fn part(jpeg: &[u8]) -> Bytes {
 /// Pictures without end, as browsers show them in place of one.
 pub(super) fn watch(context: &Arc<Context>, camera: &Arc<Camera>) -> Result<Response, Failure> {
     let most = context.settings.max_viewers;
-    let place = context.feeds.join(camera, most).ok_or_else(|| {
+    let place = context.feeds.join(&context.app.roster, camera, most).ok_or_else(|| {
         let message = format!("{most} watch camera {} already (http.max_viewers)", camera.name);
         Failure::later(message, Duration::from_secs(10))
     })?;

@@ -3,7 +3,7 @@
 //! Answered as its public client reads them. Settings for sampling are passed over: answers are always the most likely ones.
 
 use super::ask::{self, Answer, Asked};
-use super::body::{self, json};
+use super::body::json;
 use super::stream::{self, Gone, KEEP_ALIVE};
 use super::{Context, Failure, Request, Response, cameras, images};
 use crate::prompt;
@@ -50,8 +50,7 @@ struct Search {
 }
 
 pub(super) async fn caption(context: &Arc<Context>, request: Request) -> Result<Response, Failure> {
-    ask::check_room(context)?;
-    let request = body::receive::<Caption>(context, request).await?;
+    let request = ask::receive::<Caption>(context, request).await?;
     let language = &context.settings.prompts.language;
     // The checkpoints know two lengths.
     let prompt = match request.value.length {
@@ -64,8 +63,7 @@ pub(super) async fn caption(context: &Arc<Context>, request: Request) -> Result<
 }
 
 pub(super) async fn query(context: &Arc<Context>, request: Request) -> Result<Response, Failure> {
-    ask::check_room(context)?;
-    let request = body::receive::<Query>(context, request).await?;
+    let request = ask::receive::<Query>(context, request).await?;
     let value = &request.value;
     if value.reasoning {
         return Err(Failure::bad("reasoning", "reasoning: this model answers without; leave it out"));
@@ -109,8 +107,7 @@ pub(super) async fn point(context: &Arc<Context>, request: Request) -> Result<Re
 }
 
 async fn search(context: &Arc<Context>, request: Request) -> Result<(Asked, Answer), Failure> {
-    ask::check_room(context)?;
-    let request = body::receive::<Search>(context, request).await?;
+    let request = ask::receive::<Search>(context, request).await?;
     refuse_references(request.value.spatial_refs.as_deref())?;
     let prompt = cameras::search(std::slice::from_ref(&request.value.object))?;
     let asked = look(context, &request.value.image_url, &prompt).await?;

@@ -26,6 +26,7 @@ enum Route<'a> {
     Config(&'a str),
     Snapshot(&'a str),
     Run(&'a str),
+    Push(&'a str),
     Caption(&'a str),
     Detect(&'a str),
     Ask(&'a str),
@@ -68,6 +69,7 @@ fn find(path: &str) -> Option<Route<'_>> {
         ["api", "cameras", name, "config"] => R::Config(name),
         ["api", "cameras", name, "snapshot.jpg"] => R::Snapshot(name),
         ["api", "cameras", name, "run"] => R::Run(name),
+        ["api", "cameras", name, "picture"] => R::Push(name),
         ["api", "cameras", name, "caption"] => R::Caption(name),
         ["api", "cameras", name, "detect"] => R::Detect(name),
         ["api", "cameras", name, "ask"] => R::Ask(name),
@@ -92,7 +94,14 @@ fn methods(route: Route<'_>) -> &'static [Method] {
     const POST: &[Method] = &[Method::POST];
     match route {
         R::Config(_) => &[Method::GET, Method::HEAD, Method::PUT],
-        R::Login | R::Logout | R::Run(_) | R::Caption(_) | R::Detect(_) | R::Ask(_) | R::Completions => POST,
+        R::Login
+        | R::Logout
+        | R::Run(_)
+        | R::Push(_)
+        | R::Caption(_)
+        | R::Detect(_)
+        | R::Ask(_)
+        | R::Completions => POST,
         R::MoondreamCaption | R::MoondreamQuery | R::MoondreamDetect | R::MoondreamPoint => POST,
         _ => GET,
     }
@@ -140,6 +149,7 @@ async fn answer(
         R::Config(name) => cameras::config(context, name),
         R::Snapshot(name) => cameras::snapshot(context, name).await,
         R::Run(name) => cameras::run(context, name),
+        R::Push(name) => cameras::push(context, name, request).await,
         R::Caption(name) => cameras::caption(context, name, request).await,
         R::Detect(name) => cameras::detect(context, name, request).await,
         R::Ask(name) => cameras::question(context, name, request).await,
@@ -188,6 +198,6 @@ mod tests {
                 assert!(methods(route).contains(&method), "{method} {path}");
             }
         }
-        assert_eq!(kinds.len(), 28, "an address is missing in openapi.json: {kinds:?}");
+        assert_eq!(kinds.len(), 29, "an address is missing in openapi.json: {kinds:?}");
     }
 }

@@ -173,9 +173,14 @@ fn needed(method: &Method, path: &str) -> Scope {
         "/" | "/page.css" | "/page.js" | "/icon.svg" | "/health" | "/livez" | "/readyz" | "/login"
         | "/logout" => Scope::Anybody,
         _ if method == Method::PUT || method == Method::DELETE || method == Method::PATCH => Scope::Admin,
-        _ if method == Method::POST && path.starts_with("/api/") && path.ends_with("/run") => Scope::Admin,
+        _ if method == Method::POST && path.starts_with("/api/") && changes(path) => Scope::Admin,
         _ => Scope::Viewer,
     }
+}
+
+/// Whether what is sent to this address changes what a camera sees or does.
+fn changes(path: &str) -> bool {
+    path.ends_with("/run") || path.ends_with("/picture")
 }
 
 /// Refuses what a page of another site makes a browser send.
@@ -285,7 +290,11 @@ mod tests {
             assert_eq!(status(true, "GET", path, &[("authorization", "Bearer ")]), 401);
             assert_eq!(status(false, "GET", path, &[]), 200, "{path}");
         }
-        for (method, path) in [("PUT", "/api/cameras/door/config"), ("POST", "/api/cameras/door/run")] {
+        for (method, path) in [
+            ("PUT", "/api/cameras/door/config"),
+            ("POST", "/api/cameras/door/run"),
+            ("POST", "/api/cameras/door/picture"),
+        ] {
             assert_eq!(status(true, method, path, &[("authorization", &bearer)]), 403);
             assert_eq!(status(true, method, path, &[("authorization", &admin)]), 200);
         }

@@ -9,7 +9,7 @@ mod shape;
 mod stop;
 
 use super::ask::{self, Answer, Asked};
-use super::body::{self, json};
+use super::body::json;
 use super::stream::{self, Gone, KEEP_ALIVE};
 use super::{Context, Failure, Request, Response, images};
 use hyper::StatusCode;
@@ -20,8 +20,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(super) async fn complete(context: &Arc<Context>, request: Request) -> Result<Response, Failure> {
-    ask::check_room(context)?;
-    let mut received = body::receive::<Chat>(context, request).await?;
+    let mut received = ask::receive::<Chat>(context, request).await?;
     let settings = &context.settings.prompts;
     let wanted = received.value.check(settings)?;
     let addresses: Vec<&str> = wanted.pictures.iter().map(String::as_str).collect();

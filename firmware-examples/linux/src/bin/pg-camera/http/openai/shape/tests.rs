@@ -1,3 +1,5 @@
+//! Schemas that are filled, and those that are refused.
+
 use super::*;
 use crate::event::Timing;
 
