@@ -73,14 +73,14 @@ fn the_watchdog_hears_of_it_as_long_as_it_goes_on() {
 
 #[test]
 fn a_source_that_cannot_be_opened_is_told_once_and_tried_again() {
-    let config = "[[camera]]\nname = \"none\"\nsource = \"/dev/video99\"\n";
+    let config = "[[camera]]\nname = \"none\"\nsource = \"mjpeg+http://127.0.0.1:9/none\"\n";
     let daemon = Daemon::start(config);
     let event = daemon.event_of("error");
     assert_eq!(event["camera"], "none");
-    assert!(event["error"].as_str().unwrap().contains("/dev/video99"), "{event}");
+    assert!(event["error"].as_str().unwrap().contains("127.0.0.1:9"), "{event}");
     // In the log each time.
-    daemon.logged("/dev/video99");
-    daemon.logged("/dev/video99");
+    daemon.logged("127.0.0.1:9");
+    daemon.logged("127.0.0.1:9");
 }
 
 #[test]
