@@ -60,7 +60,10 @@ class Trouble(unittest.TestCase):
         wait(lambda: max(told()) > newest + most, "what was kept, and more")
         all_told = told()
         missing = set(range(1, max(all_told) + 1)) - all_told
-        self.assertEqual(missing, set(range(min(missing), min(missing) + lost)), "one gap, as long as was counted")
+        self.assertEqual(missing, set(range(min(missing), max(missing) + 1)), "one gap")
+        # Counted when the connection came back; a few more may go until the queue has been sent.
+        self.assertLessEqual(lost, len(missing))
+        self.assertLessEqual(len(missing), lost + 10)
         self.assertGreater(min(missing), gone - 5)
         # As many were kept as was promised; standard output may be a few events behind.
         self.assertGreaterEqual(newest - max(missing), most - 5)
