@@ -7,7 +7,7 @@ use super::codec::{self, Filter, Packet, Publish};
 use super::link::{Hello, Link};
 use super::outbox::{Message, Outbox, Received};
 use super::{Refusal, backoff::Backoff};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -16,6 +16,9 @@ use tokio::time::Instant;
 const MAX_IN_FLIGHT: usize = 16;
 /// Bytes that wait to be written before no more messages are taken from the outbox.
 const BACKLOG: usize = 64 * 1024;
+
+/// Refused topics that are complained of.
+const MOST_REFUSED: usize = 1000;
 
 /// What the client's owner hears of.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub(super) struct Client {
     pub(super) connection: u64,
     in_flight: VecDeque<InFlight>,
     next_id: u16,
+    /// Topics whose messages the broker did not take, each of which is complained of once.
+    refused: BTreeSet<String>,
     pub(super) outbox: Outbox,
 }
 
@@ -67,6 +72,7 @@ impl Client {
             connection: 0,
             in_flight: VecDeque::new(),
             next_id: 0,
+            refused: BTreeSet::new(),
             outbox: Outbox::new(max_events),
         }
     }
@@ -178,7 +184,8 @@ impl Client {
     fn acknowledged(&mut self, id: u16, code: u8) {
         let Some(at) = self.in_flight.iter().position(|m| m.id == id && m.is_sent) else { return };
         let Some(InFlight { message, .. }) = self.in_flight.remove(at) else { return };
-        if code >= 0x80 {
+        // Others choose the topics of their answers: not every one of those is remembered.
+        if code >= 0x80 && self.refused.len() < MOST_REFUSED && self.refused.insert(message.topic.clone()) {
             ::log::warn!("MQTT: the broker did not take {}: {}", message.topic, codec::reason(code).0);
         }
         if let Some(received) = message.answers {
