@@ -254,7 +254,6 @@ struct Jpeg {
 ///
 /// Walks the segments (ITU T.81, annex B): inside entropy-coded data every 0xff is followed by 0 or a restart marker,
 /// so the search for the next marker passes over it. Damage inside that data stays unnoticed: the decoder is tolerant.
-///
 fn check_jpeg(data: &[u8]) -> Result<Jpeg, String> {
     let early = || format!("ends before the picture is complete; {DAMAGED}");
     let (mut scans, mut has_codes) = (0, false);

@@ -1,5 +1,6 @@
 //! One picture in memory that is used again and again.
 
+use pg_runtime::pictures::Picture;
 use pg_runtime::{Frame, PixelFormat};
 use std::time::{Instant, SystemTime};
 
@@ -86,6 +87,22 @@ impl FrameBuffer {
             self.data.fill(0);
         }
         made
+    }
+
+    /// Becomes a copy of a picture that was decoded.
+    ///
+    /// # Panics
+    /// As [`FrameBuffer::reset`].
+    pub fn show(&mut self, picture: &Picture) {
+        let out = self.reset(picture.width() as usize, picture.height() as usize);
+        match picture.format() {
+            PixelFormat::Gray8 => {
+                for (pixel, &gray) in out.as_chunks_mut::<3>().0.iter_mut().zip(picture.data()) {
+                    *pixel = [gray; 3];
+                }
+            }
+            _ => out.copy_from_slice(picture.data()),
+        }
     }
 
     /// Says when the picture was taken.

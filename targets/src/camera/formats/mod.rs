@@ -130,17 +130,8 @@ impl Decoder {
             return Err(format!("has {} bytes, at most {} are read", bytes.len(), self.limits.bytes));
         }
         let picture = pictures::decode(bytes, self.limits.pixels as u64)?;
-        let (width, height) = (picture.width() as usize, picture.height() as usize);
-        self.limits.check(width, height)?;
-        let out = into.reset(width, height);
-        match picture.format() {
-            pg_runtime::PixelFormat::Gray8 => {
-                for (pixel, &gray) in out.as_chunks_mut::<3>().0.iter_mut().zip(picture.data()) {
-                    *pixel = [gray; 3];
-                }
-            }
-            _ => out.copy_from_slice(picture.data()),
-        }
+        self.limits.check(picture.width() as usize, picture.height() as usize)?;
+        into.show(&picture);
         Ok(())
     }
 }

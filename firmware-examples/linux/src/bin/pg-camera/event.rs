@@ -134,6 +134,33 @@ pub(crate) struct Timing {
     pub(crate) tokens: usize,
 }
 
+impl Timing {
+    /// Of a run that gave so many tokens about a picture of no age.
+    pub(crate) fn of(run: pg_runtime::Timing, tokens: usize) -> Self {
+        Timing {
+            age_ms: 0.0,
+            resize_ms: run.image,
+            vision_ms: run.vision,
+            prefill_ms: run.prefill,
+            decode_ms: run.decode,
+            tokens,
+        }
+    }
+
+    /// To the microsecond.
+    pub(crate) fn rounded(self) -> Self {
+        let rounded = |ms: f64| (ms * 1000.0).round() / 1000.0;
+        Timing {
+            age_ms: rounded(self.age_ms),
+            resize_ms: rounded(self.resize_ms),
+            vision_ms: rounded(self.vision_ms),
+            prefill_ms: rounded(self.prefill_ms),
+            decode_ms: rounded(self.decode_ms),
+            tokens: self.tokens,
+        }
+    }
+}
+
 /// The picture that it is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct FrameInfo {

@@ -20,8 +20,6 @@ struct Ring {
     events: VecDeque<Arc<Event>>,
     /// Events kept.
     room: usize,
-    /// Events that keep their pictures.
-    room_pictures: usize,
     /// Number of the next event.
     next: u64,
 }
@@ -34,14 +32,13 @@ pub(crate) struct Batch {
     pub(crate) lost: u64,
 }
 
-/// Pictures are large: older events go without.
+/// Events that keep their pictures. Those are large: older events go without.
 const ROOM_PICTURES: usize = 32;
 
 impl Log {
     /// Room for so many events.
     pub(crate) fn new(room: usize) -> Self {
-        let ring =
-            Ring { events: VecDeque::with_capacity(room), room, room_pictures: ROOM_PICTURES, next: 1 };
+        let ring = Ring { events: VecDeque::with_capacity(room), room, next: 1 };
         Log { ring: Mutex::new(ring), newest: watch::Sender::new(0) }
     }
 
@@ -55,7 +52,7 @@ impl Log {
             ring.events.pop_front();
         }
         ring.events.push_back(Arc::new(event));
-        let older = ring.events.len().checked_sub(ring.room_pictures + 1);
+        let older = ring.events.len().checked_sub(ROOM_PICTURES + 1);
         if let Some(event) = older.and_then(|i| ring.events.get_mut(i))
             && event.picture.is_some()
         {

@@ -20,6 +20,7 @@ mod sinks;
 mod systemd;
 
 use args::{Args, Command};
+use pg_linux::Failure;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -31,39 +32,12 @@ pub(crate) enum Outcome {
     Problems,
 }
 
-/// Why a command stopped.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    Message(String),
-    /// Whoever read our output has gone; not an error.
-    BrokenPipe,
-}
-
-impl From<String> for Failure {
-    fn from(message: String) -> Self {
-        Failure::Message(message)
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(e: io::Error) -> Self {
-        match e.kind() {
-            io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
-            _ => Failure::Message(format!("standard output: {e}")),
-        }
-    }
-}
-
 fn main() -> ExitCode {
     systemd::start_log();
     match run() {
-        Ok(Outcome::Done) | Err(Failure::BrokenPipe) => ExitCode::SUCCESS,
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Problems) => ExitCode::from(1),
-        Err(Failure::Message(message)) => {
-            // Nothing can be done if standard error is closed too.
-            let _ = writeln!(io::stderr(), "pg-camera: {message}");
-            ExitCode::from(2)
-        }
+        Err(failure) => failure.end("pg-camera"),
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::config::{self, Weights};
 use crate::engine::Options;
 use crate::event::ModelInfo;
+use pg_linux::in_file;
 use pg_runtime::memory::{Needs, Plan, Verdict};
 use pg_runtime::model::{Header, Placement};
 use pg_runtime::platform::{knobs, machine, sizes};
@@ -45,14 +46,6 @@ pub(crate) fn header(path: &Path) -> Result<Header, String> {
         return Header::parse(&BUNDLED.0, BUNDLED.0.len()).map_err(|e| format!("the bundled model: {e}"));
     }
     Header::read(path).map_err(|e| in_file(path, &e))
-}
-
-/// A message about a model file, with its path unless the error already names it.
-fn in_file(path: &Path, e: &pg_runtime::Error) -> String {
-    match e {
-        pg_runtime::Error::Io { .. } => e.to_string(),
-        _ => format!("{}: {e}", path.display()),
-    }
 }
 
 fn info(header: &Header) -> ModelInfo {

@@ -95,15 +95,8 @@ fn event(report: &Report, camera: &Camera, questions: &[Question]) -> Event {
             event.caption = Some(said.text.trim().to_string());
         }
     }
-    let t = said.timing;
-    event.timing = Some(Timing {
-        age_ms: rounded(report.age_ms),
-        resize_ms: rounded(t.image),
-        vision_ms: rounded(t.vision),
-        prefill_ms: rounded(t.prefill),
-        decode_ms: rounded(t.decode),
-        tokens: said.n_tokens,
-    });
+    let timing = Timing::of(said.timing, said.n_tokens);
+    event.timing = Some(Timing { age_ms: report.age_ms, ..timing }.rounded());
     event.frame =
         Some(FrameInfo { w: report.width, h: report.height, seq: report.frame_seq, dropped: report.dropped });
     event
@@ -113,21 +106,15 @@ fn event(report: &Report, camera: &Camera, questions: &[Question]) -> Event {
 pub(crate) fn objects(said: &Said, min_score: f32, size: [usize; 2], zones: &[zone::Zone]) -> Vec<Object> {
     let good = said.objects.iter().filter(|seen| seen.score >= min_score);
     good.map(|seen| {
-        let b = seen.bbox;
-        let bbox = [b.x0, b.y0, b.x1, b.y1].map(|v| f32::from(v) / 1023.0);
+        let bbox = seen.bbox.normalized();
         let label = said.label(seen);
         Object {
             label: label.to_string(),
             score: seen.score,
             bbox,
-            box_px: b.pixels(size[0] as u32, size[1] as u32),
+            box_px: seen.bbox.pixels(size[0] as u32, size[1] as u32),
             zones: zone::names(zones, label, seen.score, bbox).into_iter().map(Arc::from).collect(),
         }
     })
     .collect()
-}
-
-/// Milliseconds to the microsecond.
-pub(crate) fn rounded(ms: f64) -> f64 {
-    (ms * 1000.0).round() / 1000.0
 }

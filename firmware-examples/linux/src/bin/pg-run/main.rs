@@ -13,6 +13,7 @@ mod report;
 mod trace;
 
 use args::{Args, Command};
+use pg_linux::{Failure, in_file};
 use pg_runtime::memory::{Needs, Verdict};
 use pg_runtime::model::Placement;
 use pg_runtime::platform::sizes;
@@ -32,40 +33,13 @@ enum Outcome {
     PartlyFailed,
 }
 
-/// A message for the user.
-#[derive(Debug)]
-enum Failure {
-    Message(String),
-    /// Whoever read our output has gone; not an error.
-    BrokenPipe,
-}
-
-impl From<String> for Failure {
-    fn from(message: String) -> Self {
-        Failure::Message(message)
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(e: io::Error) -> Self {
-        match e.kind() {
-            io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
-            _ => Failure::Message(format!("standard output: {e}")),
-        }
-    }
-}
-
 fn main() -> ExitCode {
     env_logger::init();
     match run() {
-        Ok(Outcome::Done) | Err(Failure::BrokenPipe) => ExitCode::SUCCESS,
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::FoundNothing | Outcome::Problems) => ExitCode::from(1),
         Ok(Outcome::PartlyFailed) => ExitCode::from(2),
-        Err(Failure::Message(message)) => {
-            // Nothing can be done if standard error is closed too.
-            let _ = writeln!(io::stderr(), "pg-run: {message}");
-            ExitCode::from(2)
-        }
+        Err(failure) => failure.end("pg-run"),
     }
 }
 
@@ -105,14 +79,6 @@ fn open_model(args: &Args) -> Result<Model, Failure> {
         line.show(&format!("reading the model: {} of {}", sizes::text(done), sizes::text(all)));
     });
     Ok(model.map_err(|e| in_file(&args.model, &e))?)
-}
-
-/// A message about a model file, with its path unless the error already names it.
-fn in_file(path: &std::path::Path, e: &pg_runtime::Error) -> String {
-    match e {
-        pg_runtime::Error::Io { .. } => e.to_string(),
-        _ => format!("{}: {e}", path.display()),
-    }
 }
 
 /// A session with just the room that this prompt needs.

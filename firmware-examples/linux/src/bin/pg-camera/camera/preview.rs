@@ -36,12 +36,10 @@ impl Preview {
 }
 
 impl Viewer {
-    /// One more viewer, unless there are `most` already.
-    pub(crate) fn join(camera: &Arc<super::Camera>, most: usize) -> Option<Self> {
-        let viewers = &camera.preview.viewers;
-        let joined =
-            viewers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < most).then_some(n + 1));
-        joined.ok().map(|_| Viewer(camera.clone()))
+    /// One more viewer.
+    pub(crate) fn join(camera: &Arc<super::Camera>) -> Self {
+        camera.preview.viewers.fetch_add(1, Ordering::Relaxed);
+        Viewer(camera.clone())
     }
 
     /// Copies the newest picture; `false` if there is none yet.

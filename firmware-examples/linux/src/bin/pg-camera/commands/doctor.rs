@@ -128,7 +128,7 @@ fn source(camera: &config::Camera) -> Check {
 }
 
 fn broker(mqtt: &config::Mqtt) -> Check {
-    let port = mqtt.port.unwrap_or(if mqtt.tls.is_some() { 8883 } else { 1883 });
+    let port = mqtt.port();
     let place = format!("{}:{port}", mqtt.host);
     let connect = || -> io::Result<()> {
         let address = (mqtt.host.as_str(), port).to_socket_addrs()?.next();

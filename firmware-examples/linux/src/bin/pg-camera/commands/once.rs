@@ -34,7 +34,7 @@ pub(crate) fn run(request: &Once, as_json: bool) -> Result<Outcome, Failure> {
         let object = |o: &pg_runtime::Object| Object {
             label: answer.label(o).to_string(),
             score: o.score,
-            bbox: [o.bbox.x0, o.bbox.y0, o.bbox.x1, o.bbox.y1].map(|v| f32::from(v) / 1023.0),
+            bbox: o.bbox.normalized(),
             box_px: o.bbox.pixels(w, h),
             zones: Vec::new(),
         };
@@ -44,15 +44,7 @@ pub(crate) fn run(request: &Once, as_json: bool) -> Result<Outcome, Failure> {
     }
     event.model = Some(Arc::new(info));
     event.frame = Some(FrameInfo { w: w as usize, h: h as usize, seq: 0, dropped: 0 });
-    let t = answer.timing();
-    event.timing = Some(Timing {
-        age_ms: 0.0,
-        resize_ms: t.image,
-        vision_ms: t.vision,
-        prefill_ms: t.prefill,
-        decode_ms: t.decode,
-        tokens: answer.tokens().len(),
-    });
+    event.timing = Some(Timing::of(answer.timing(), answer.tokens().len()));
     let mut out = io::stdout().lock();
     if as_json {
         writeln!(out, "{}", serde_json::to_string(&event).map_err(|e| format!("the answer: {e}"))?)?;

@@ -1,6 +1,6 @@
 //! What the types cannot say: ranges, names, and sections that need each other.
 
-use super::{Camera, Config, Http, Mqtt};
+use super::{Camera, Config, Http, MAX_PROMPT, MAX_PROMPTS, Mqtt};
 use crate::camera::zone;
 use pg_runtime::platform::sizes;
 use pg_targets::camera::Location;
@@ -9,8 +9,6 @@ use std::net::SocketAddr;
 
 /// More cameras than this are a mistake.
 const MAX_CAMERAS: usize = 64;
-/// Prompts of one camera.
-const MAX_PROMPTS: usize = 8;
 
 /// Everything that is wrong with a configuration.
 pub(crate) fn check(config: &Config) -> Vec<String> {
@@ -132,8 +130,8 @@ fn check_camera(camera: &Camera, problems: &mut Problems) {
         problems.say(&at(&format!("prompt: expected 1 to {MAX_PROMPTS} of them")));
     }
     for prompt in &camera.prompts {
-        if prompt.text.trim().is_empty() || prompt.text.len() > 1000 {
-            problems.say(&at("prompt.text: expected 1 to 1000 bytes"));
+        if prompt.text.trim().is_empty() || prompt.text.len() > MAX_PROMPT {
+            problems.say(&at(&format!("prompt.text: expected 1 to {MAX_PROMPT} bytes")));
         }
         problems.range(&at("prompt.min_score"), prompt.min_score.into(), 0.0, 1.0);
     }

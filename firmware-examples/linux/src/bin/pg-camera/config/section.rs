@@ -346,6 +346,11 @@ pub(crate) struct Mask {
     pub(crate) points: Polygon,
 }
 
+/// Prompts of one camera, at most.
+pub(crate) const MAX_PROMPTS: usize = 8;
+/// Bytes of a prompt, at most.
+pub(crate) const MAX_PROMPT: usize = 1000;
+
 /// A question to ask about every picture.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -387,6 +392,13 @@ impl Camera {
     pub(crate) fn options(&self) -> Options {
         let stall = Duration::from_secs_f64(self.stall);
         Options { max_fps: Some(self.max_fps), stall, ..Options::default() }
+    }
+}
+
+impl Mqtt {
+    /// The broker's port.
+    pub(crate) fn port(&self) -> u16 {
+        self.port.unwrap_or(if self.tls.is_some() { 8883 } else { 1883 })
     }
 }
 

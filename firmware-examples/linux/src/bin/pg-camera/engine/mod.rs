@@ -183,11 +183,7 @@ impl Engine {
         // Dropped here and not on the inference thread.
         let finished = std::mem::take(&mut state.done);
         state.done = Vec::with_capacity(self.options.max_queue + 1);
-        if state.waiting.len() >= self.options.max_queue {
-            let n = state.waiting.len() + 1;
-            drop(state);
-            return Err(Busy { retry_after: self.typical().saturating_mul(n as u32) });
-        }
+        self.check_room(state.waiting.len())?;
         state.waiting.push_back(Request {
             picture,
             questions,
@@ -200,6 +196,17 @@ impl Engine {
         drop(finished);
         self.shared.wake.notify_one();
         Ok(reply)
+    }
+
+    /// Whether one more has room beside so many that wait.
+    ///
+    /// # Errors
+    /// [`Busy`] if not.
+    pub(crate) fn check_room(&self, waiting: usize) -> Result<(), Busy> {
+        if waiting < self.options.max_queue {
+            return Ok(());
+        }
+        Err(Busy { retry_after: self.typical().saturating_mul(waiting as u32 + 1) })
     }
 
     /// Requests that wait.

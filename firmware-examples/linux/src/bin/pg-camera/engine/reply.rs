@@ -1,5 +1,6 @@
 //! The answers to a request, as they come.
 
+use super::report::Said;
 use super::{Options, Question};
 use pg_runtime::Timing;
 use pg_runtime::tokenizer::Tokenizer;
@@ -17,7 +18,7 @@ pub(crate) struct Reply {
 
 #[derive(Debug)]
 struct State {
-    answers: Vec<super::report::Said>,
+    answers: Vec<Said>,
     /// Answers that are whole.
     n_whole: usize,
     finished: Option<Finished>,
@@ -40,14 +41,14 @@ pub(crate) enum Finished {
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
     /// One for each question that was begun.
-    pub(crate) answers: Vec<super::report::Said>,
+    pub(crate) answers: Vec<Said>,
     pub(crate) finished: Option<Finished>,
 }
 
 impl Reply {
     /// Room for the answers to these questions.
     pub(super) fn new(tokenizer: &Tokenizer, questions: &[Question], options: &Options) -> Self {
-        let said = |_: &Question| super::report::Said::new(tokenizer, options);
+        let said = |_: &Question| Said::new(tokenizer, options);
         let state = State { answers: questions.iter().map(said).collect(), n_whole: 0, finished: None };
         Reply { state: Mutex::new(state), changed: Notify::new(), cancelled: AtomicBool::new(false) }
     }

@@ -88,7 +88,7 @@ pub(crate) enum Outcome {
 /// One answer about a camera's picture.
 #[derive(Debug)]
 pub(crate) struct Report {
-    /// Number of the camera in the roster of that time.
+    /// Whose picture it is, and what was asked; none of either once it has been given back.
     pub(crate) camera: Option<Arc<crate::camera::Camera>>,
     pub(crate) questions: Option<Arc<Vec<super::Question>>>,
     pub(crate) outcome: Outcome,

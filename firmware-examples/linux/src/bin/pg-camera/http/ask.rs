@@ -1,6 +1,7 @@
 //! Questions to the model, from whichever interface: into the queue, and the answer as it grows.
 
 use super::body::{self, Received};
+use super::stream::{self, Gone, KEEP_ALIVE};
 use super::{Context, Failure, Request};
 use crate::camera::{Camera, Status, Viewer};
 use crate::engine::{Finished, Question, Reply, Said};
@@ -52,16 +53,10 @@ pub(super) struct Answer {
 /// # Errors
 /// 503 while the model is being set up or the queue is full.
 pub(super) fn check_room(context: &Context) -> Result<(), Failure> {
-    let engine = &context.app.engine;
     if !super::health::is_loaded(&context.app) {
         return Err(Failure::later("the model is being loaded", Duration::from_secs(2)));
     }
-    let waiting = engine.queue_depth();
-    if waiting >= engine.options().max_queue {
-        let retry_after = engine.typical().saturating_mul(waiting as u32 + 1);
-        return Err(crate::engine::Busy { retry_after }.into());
-    }
-    Ok(())
+    Ok(context.app.engine.check_room(context.app.engine.queue_depth())?)
 }
 
 /// Reads a request with a picture in it, if there is room for that.
@@ -163,6 +158,20 @@ impl Asked {
         self.look()
     }
 
+    /// Waits as [`Asked::more`] does, and meanwhile keeps the connection to the reader alive.
+    ///
+    /// # Errors
+    /// If the reader has gone.
+    pub(super) async fn more_for(&self, reader: &stream::Sender) -> Result<Result<Answer, Failure>, Gone> {
+        loop {
+            tokio::select! {
+                answer = self.more() => return Ok(answer),
+                () = reader.gone() => return Err(Gone),
+                () = tokio::time::sleep(KEEP_ALIVE) => reader.keep_alive().await?,
+            }
+        }
+    }
+
     /// What there is of the answer.
     fn look(&self) -> Result<Answer, Failure> {
         let seen = self.reply.look();
@@ -185,19 +194,11 @@ impl Asked {
     }
 
     fn answer(&self, said: &Said, is_whole: bool) -> Answer {
-        let t = said.timing;
         Answer {
             text: said.text.clone(),
             objects: publish::objects(said, self.question.min_score, self.size, &[]),
             n_tokens: said.n_tokens,
-            timing: Timing {
-                age_ms: 0.0,
-                resize_ms: publish::rounded(t.image),
-                vision_ms: publish::rounded(t.vision),
-                prefill_ms: publish::rounded(t.prefill),
-                decode_ms: publish::rounded(t.decode),
-                tokens: said.n_tokens,
-            },
+            timing: Timing::of(said.timing, said.n_tokens).rounded(),
             is_whole,
             is_cut: is_whole && said.n_tokens >= self.max_new_tokens,
         }
@@ -239,7 +240,7 @@ pub(super) async fn newest_picture(camera: &Arc<Camera>) -> Result<FrameBuffer, 
     if matches!(status, Status::Off | Status::Ended | Status::Offline(_)) {
         return Err(missing(&status));
     }
-    let viewer = Viewer::join(camera, usize::MAX).ok_or_else(|| missing(&status))?;
+    let viewer = Viewer::join(camera);
     let mut changed = viewer.changed();
     let arrived = async {
         while !viewer.copy(&mut frame) {

@@ -3,9 +3,10 @@
 use super::ask::{self, Answer, Asked};
 use super::body::{self, json, typed};
 use super::images;
-use super::stream::{self, Gone, KEEP_ALIVE};
+use super::stream::{self, Gone};
 use super::{Context, Failure, Request, Response};
 use crate::camera::{Camera, Status};
+use crate::config::{MAX_PROMPT, MAX_PROMPTS};
 use crate::engine::Question;
 use crate::event::Kind;
 use crate::prompt;
@@ -14,10 +15,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-/// Prompts of a camera, and bytes of each, as in the configuration.
-const MAX_PROMPTS: usize = 8;
-const MAX_PROMPT: usize = 1000;
 
 /// How to describe a picture.
 #[derive(Debug, Default, Deserialize)]
@@ -266,15 +263,7 @@ impl Told {
 
     async fn stream(&self, asked: &Asked, sender: &stream::Sender) -> Result<(), Gone> {
         loop {
-            let answer = tokio::select! {
-                answer = asked.more() => answer,
-                () = sender.gone() => return Err(Gone),
-                () = tokio::time::sleep(KEEP_ALIVE) => {
-                    sender.keep_alive().await?;
-                    continue;
-                }
-            };
-            match answer {
+            match asked.more_for(sender).await? {
                 Ok(answer) if answer.is_whole => {
                     return sender.send(stream::event(None, Some("done"), &self.json(asked, &answer))).await;
                 }

@@ -9,10 +9,9 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use hyper::StatusCode;
-use image::RgbImage;
 use image::imageops::{self, FilterType};
-use pg_runtime::PixelFormat;
-use pg_runtime::pictures::{self, Caps, Picture};
+use image::{ImageBuffer, Rgb, RgbImage};
+use pg_runtime::pictures::{self, Caps};
 use pg_targets::camera::FrameBuffer;
 use std::time::Duration;
 
@@ -104,14 +103,7 @@ fn bytes(address: &str, param: &str) -> Result<Vec<u8>, Failure> {
 fn frame(file: &[u8]) -> Result<FrameBuffer, String> {
     let picture = pictures::decode_within(file, CAPS)?;
     let mut frame = FrameBuffer::default();
-    frame.reset(picture.width() as usize, picture.height() as usize);
-    match picture.format() {
-        PixelFormat::Gray8 => {
-            let pixels = frame.data_mut().as_chunks_mut::<3>().0;
-            pixels.iter_mut().zip(picture.data()).for_each(|(pixel, v)| *pixel = [*v; 3]);
-        }
-        _ => frame.data_mut().copy_from_slice(picture.data()),
-    }
+    frame.show(&picture);
     Ok(frame)
 }
 
@@ -121,8 +113,11 @@ fn grid(files: &[Vec<u8>], side: u32) -> Result<FrameBuffer, String> {
     let mut small = Vec::new();
     for file in files {
         // Each is made as small as it may have to be before the next is decoded.
-        let image = rgb(&pictures::decode_within(file, CAPS)?)?;
-        let (size, longest) = (image.dimensions(), image.width().max(image.height()));
+        let frame = frame(file)?;
+        let size = (frame.width() as u32, frame.height() as u32);
+        let longest = size.0.max(size.1);
+        let image: ImageBuffer<Rgb<u8>, &[u8]> =
+            ImageBuffer::from_raw(size.0, size.1, frame.data()).ok_or("lacks pixels")?;
         let scale = |v: u32| (u64::from(v) * u64::from(side.min(longest)) / u64::from(longest)).max(1) as u32;
         small.push((size, imageops::resize(&image, scale(size.0), scale(size.1), FilterType::Triangle)));
     }
@@ -137,14 +132,6 @@ fn grid(files: &[Vec<u8>], side: u32) -> Result<FrameBuffer, String> {
     frame.reset(side as usize, side as usize);
     frame.data_mut().copy_from_slice(canvas.as_raw());
     Ok(frame)
-}
-
-fn rgb(picture: &Picture) -> Result<RgbImage, String> {
-    let data = match picture.format() {
-        PixelFormat::Gray8 => picture.data().iter().flat_map(|v| [*v; 3]).collect(),
-        _ => picture.data().to_vec(),
-    };
-    RgbImage::from_raw(picture.width(), picture.height(), data).ok_or_else(|| "lacks pixels".to_string())
 }
 
 /// A camera's picture for people.

@@ -46,7 +46,7 @@ impl Feeds {
         let feed = match feeds.entry(camera.name.clone()) {
             std::collections::btree_map::Entry::Occupied(feed) => feed.into_mut(),
             std::collections::btree_map::Entry::Vacant(place) => {
-                let viewer = Viewer::join(camera, usize::MAX)?;
+                let viewer = Viewer::join(camera);
                 let (sender, newest) = watch::channel(None);
                 let encoder = tokio::spawn(encode(roster.clone(), camera.clone(), viewer, sender));
                 place.insert(Feed { n_viewers: 0, newest, encoder })
@@ -93,8 +93,8 @@ async fn encode(
         while tokio::time::timeout(REPEAT, changed.changed()).await.is_err() {
             let Some(current) = roster.find(&camera.name) else { return };
             if !Arc::ptr_eq(&current, &camera) {
-                let Some(next) = Viewer::join(&current, usize::MAX) else { return };
-                (camera, viewer) = (current, next);
+                viewer = Viewer::join(&current);
+                camera = current;
                 changed = viewer.changed();
             }
         }

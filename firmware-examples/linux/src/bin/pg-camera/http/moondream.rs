@@ -4,7 +4,7 @@
 
 use super::ask::{self, Answer, Asked};
 use super::body::json;
-use super::stream::{self, Gone, KEEP_ALIVE};
+use super::stream::{self, Gone};
 use super::{Context, Failure, Request, Response, cameras, images};
 use crate::prompt;
 use hyper::StatusCode;
@@ -152,15 +152,7 @@ async fn words(asked: Asked, key: &str, is_stream: bool) -> Result<Response, Fai
 async fn tell(asked: &Asked, sender: &stream::Sender) -> Result<(), Gone> {
     let mut sent = String::new();
     loop {
-        let answer = tokio::select! {
-            answer = asked.more() => answer,
-            () = sender.gone() => return Err(Gone),
-            () = tokio::time::sleep(KEEP_ALIVE) => {
-                sender.keep_alive().await?;
-                continue;
-            }
-        };
-        let answer = match answer {
+        let answer = match asked.more_for(sender).await? {
             Ok(answer) => answer,
             Err(failure) => return sender.data(&failure.json()).await,
         };

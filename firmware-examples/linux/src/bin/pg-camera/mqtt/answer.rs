@@ -39,7 +39,7 @@ pub(super) async fn about_camera(
 ) -> Result<Answer, String> {
     let mut picture = FrameBuffer::default();
     {
-        let viewer = Viewer::join(camera, usize::MAX).ok_or("too many look at this camera")?;
+        let viewer = Viewer::join(camera);
         let mut changed = viewer.changed();
         changed.mark_unchanged();
         let came = tokio::time::timeout(PICTURE, changed.changed()).await;
@@ -62,7 +62,7 @@ pub(super) async fn ask(
     zones: &[Zone],
 ) -> Result<Answer, String> {
     let size = [picture.width(), picture.height()];
-    while engine.queue_depth() >= engine.options().max_queue {
+    while engine.check_room(engine.queue_depth()).is_err() {
         tokio::time::sleep(ROOM).await;
     }
     let text = question.text.clone();
@@ -112,16 +112,7 @@ fn tell(
     }
     answer.insert("raw".into(), said.text.as_str().into());
     answer.insert("frame".into(), json!({ "w": size[0], "h": size[1] }));
-    let t = said.timing;
-    let timing = Timing {
-        age_ms: 0.0,
-        resize_ms: t.image,
-        vision_ms: t.vision,
-        prefill_ms: t.prefill,
-        decode_ms: t.decode,
-        tokens: said.n_tokens,
-    };
-    answer.insert("timing".into(), json!(timing));
+    answer.insert("timing".into(), json!(Timing::of(said.timing, said.n_tokens)));
     answer.insert("model".into(), engine.info().name.as_str().into());
     answer
 }

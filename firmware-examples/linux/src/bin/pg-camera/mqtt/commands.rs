@@ -6,17 +6,13 @@ use super::outbox::Message;
 use super::topics::{AS_CONFIGURED, Command, Names};
 use crate::app::App;
 use crate::camera::Camera;
+use crate::config::{MAX_PROMPT, MAX_PROMPTS};
 use crate::engine::Question;
 use crate::event::{Event, Kind, timestamp};
 use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
-
-/// Bytes of a prompt or question, at most.
-const MAX_TEXT: usize = 1000;
-/// Prompts of a camera, at most.
-const MAX_PROMPTS: usize = 8;
 
 /// A question about a camera's picture.
 #[derive(Debug)]
@@ -79,7 +75,7 @@ fn enable(camera: &Camera, payload: &[u8]) -> Result<(), String> {
 }
 
 fn prompts(app: &App, camera: &Camera, payload: &[u8]) -> Result<(), String> {
-    let text = text(payload, MAX_PROMPTS * (MAX_TEXT + 1)).map_err(|e| format!("prompt/set: {e}"))?;
+    let text = text(payload, MAX_PROMPTS * (MAX_PROMPT + 1)).map_err(|e| format!("prompt/set: {e}"))?;
     let configured = &camera.settings.prompts;
     let known = |text: &str| configured.iter().find(|p| p.text == text);
     let questions: Vec<Question> = if text == AS_CONFIGURED {
@@ -101,7 +97,7 @@ fn prompts(app: &App, camera: &Camera, payload: &[u8]) -> Result<(), String> {
 }
 
 fn query(app: &App, camera: &Arc<Camera>, message: Publish) -> Result<Query, String> {
-    let text = text(&message.payload, MAX_TEXT).map_err(|e| format!("query/set: {e}"))?;
+    let text = text(&message.payload, MAX_PROMPT).map_err(|e| format!("query/set: {e}"))?;
     if text.is_empty() {
         return Err("query/set takes a question".into());
     }

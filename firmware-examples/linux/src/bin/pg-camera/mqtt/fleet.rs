@@ -13,7 +13,7 @@ use super::topics::Names;
 use crate::app::App;
 use crate::config;
 use base64::Engine as _;
-use pg_runtime::{PixelFormat, pictures};
+use pg_runtime::pictures;
 use pg_targets::camera::FrameBuffer;
 use serde::Deserialize;
 use serde_json::Value;
@@ -144,14 +144,7 @@ fn task(payload: Vec<u8>) -> Result<Task, String> {
 fn decode(file: &[u8]) -> Result<FrameBuffer, String> {
     let picture = pictures::decode(file, MAX_PIXELS).map_err(|e| format!("the picture {e}"))?;
     let mut frame = FrameBuffer::default();
-    frame.reset(picture.width() as usize, picture.height() as usize);
-    match picture.format() {
-        PixelFormat::Gray8 => {
-            let grey = picture.data().iter();
-            frame.data_mut().chunks_exact_mut(3).zip(grey).for_each(|(pixel, v)| pixel.fill(*v));
-        }
-        _ => frame.data_mut().copy_from_slice(picture.data()),
-    }
+    frame.show(&picture);
     Ok(frame)
 }
 

@@ -17,7 +17,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 /// # Errors
 /// What failed, in words, with the address.
 pub(super) async fn open(settings: &config::Mqtt) -> Result<Box<dyn Stream>, String> {
-    let port = settings.port.unwrap_or(if settings.tls.is_some() { 8883 } else { 1883 });
+    let port = settings.port();
     let host = settings.host.as_str();
     let at = |e: &dyn std::fmt::Display| format!("broker {host}:{port}: {e}");
     let late = |_| at(&format!("no answer within {} s", PATIENCE.as_secs()));

@@ -1,35 +1,21 @@
 //! Events on standard output, one JSON object a line.
 
+use super::Reader;
 use crate::app::App;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Events written at a time.
 const BATCH: usize = 64;
 
 /// Writes until the program ends and everything is written, or nobody reads any more.
 pub(crate) async fn run(app: Arc<App>) {
-    let (mut newest, mut stopping) = (app.log.subscribe(), app.stopping());
-    let mut seen = 0;
-    loop {
-        let batch = app.log.after(seen, BATCH);
-        app.health.events_lost.fetch_add(batch.lost, Ordering::Relaxed);
-        let Some(last) = batch.events.last() else {
-            if *stopping.borrow() {
-                return;
-            }
-            tokio::select! {
-                _ = newest.changed() => {}
-                _ = stopping.changed() => {}
-            }
-            continue;
-        };
-        seen = last.seq;
+    let mut reader = Reader::new(app);
+    while let Some(events) = reader.next(BATCH).await {
         // A reader that is slow holds up this thread only.
         let written = tokio::task::spawn_blocking(move || {
             let mut out = io::stdout().lock();
-            for event in &batch.events {
+            for event in &events {
                 let line = serde_json::to_string(&**event).map_err(io::Error::other)?;
                 writeln!(out, "{line}")?;
                 out.flush()?;

@@ -4,10 +4,12 @@
 //! The picture comes first: a JSON file always has its picture. The oldest go first when the folder is full, or a file is
 //! too old.
 
+use super::Reader;
 use crate::app::App;
 use crate::config;
 use crate::event::Event;
 use pg_runtime::platform::{files, sizes};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,11 +21,13 @@ use std::time::{Duration, SystemTime};
 const BATCH: usize = 16;
 
 /// The folder and what may be in it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Folder {
     path: PathBuf,
     max_bytes: u64,
     max_age: Duration,
+    /// What is in it, by name and so by time: listed once, because a full folder has thousands of files.
+    kept: BTreeMap<String, Snapshot>,
 }
 
 impl Folder {
@@ -35,9 +39,10 @@ impl Folder {
         let path = settings.folder.clone();
         let fail = |e: io::Error| format!("snapshots.folder {}: {e}", path.display());
         fs::create_dir_all(&path).map_err(fail)?;
-        let folder = Folder {
+        let mut folder = Folder {
             max_bytes: sizes::parse(&settings.max_size)?,
             max_age: Duration::from_secs_f64(settings.max_days * 86_400.0),
+            kept: BTreeMap::new(),
             path: path.clone(),
         };
         let probe = path.join(format!(".probe-{}", std::process::id()));
@@ -49,6 +54,7 @@ impl Folder {
                 let _ = fs::remove_file(entry.path());
             }
         }
+        folder.kept = list(&path).map_err(fail)?;
         folder.make_room(0, SystemTime::now()).map_err(fail)?;
         Ok(folder)
     }
@@ -57,58 +63,62 @@ impl Folder {
     ///
     /// # Errors
     /// If it cannot be written; then nothing of it is left.
-    fn write(&self, event: &Event, picture: &[u8]) -> io::Result<()> {
+    fn write(&mut self, event: &Event, picture: &[u8]) -> io::Result<()> {
         let json = serde_json::to_vec(event).map_err(io::Error::other)?;
-        self.make_room((picture.len() + json.len()) as u64, SystemTime::now())?;
+        let (bytes, now) = ((picture.len() + json.len()) as u64, SystemTime::now());
+        self.make_room(bytes, now)?;
         let name = file_name(event);
         let jpeg = self.path.join(format!("{name}.jpg"));
         files::write_whole(&jpeg, picture)?;
         files::write_whole(&self.path.join(format!("{name}.json")), &json).inspect_err(|_| {
             // The disk is full: half a snapshot is of no use.
             let _ = fs::remove_file(&jpeg);
-        })
+        })?;
+        self.kept.insert(name, Snapshot { bytes, modified: now });
+        Ok(())
     }
 
     /// Removes what is too old, and the oldest until there is room for so many bytes more.
-    fn make_room(&self, bytes: u64, now: SystemTime) -> io::Result<()> {
-        let mut all = self.snapshots()?;
-        let mut used: u64 = all.iter().map(|s| s.bytes).sum();
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        for snapshot in all {
+    fn make_room(&mut self, bytes: u64, now: SystemTime) -> io::Result<()> {
+        let mut used: u64 = self.kept.values().map(|s| s.bytes).sum();
+        let mut gone = Vec::new();
+        for (name, snapshot) in &self.kept {
             let age = now.duration_since(snapshot.modified).unwrap_or_default();
-            if used + bytes <= self.max_bytes && age <= self.max_age {
-                continue;
+            if used + bytes > self.max_bytes || age > self.max_age {
+                used -= snapshot.bytes;
+                gone.push(name.clone());
             }
+        }
+        for name in gone {
             // The JSON file first: none is ever without its picture.
             for ending in ["json", "jpg"] {
-                match fs::remove_file(self.path.join(format!("{}.{ending}", snapshot.name))) {
+                match fs::remove_file(self.path.join(format!("{name}.{ending}"))) {
                     Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                     _ => {}
                 }
             }
-            used -= snapshot.bytes;
+            self.kept.remove(&name);
         }
         Ok(())
     }
+}
 
-    fn snapshots(&self) -> io::Result<Vec<Snapshot>> {
-        let mut all: std::collections::BTreeMap<String, Snapshot> = std::collections::BTreeMap::new();
-        for entry in fs::read_dir(&self.path)?.flatten() {
-            let path = entry.path();
-            let Some(name) = stem(&path) else { continue };
-            let Ok(meta) = entry.metadata() else { continue };
-            let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            let snapshot = all.entry(name.clone()).or_insert(Snapshot { name, bytes: 0, modified });
-            snapshot.bytes += meta.len();
-            snapshot.modified = snapshot.modified.max(modified);
-        }
-        Ok(all.into_values().collect())
+/// The snapshots in a folder.
+fn list(folder: &Path) -> io::Result<BTreeMap<String, Snapshot>> {
+    let mut all: BTreeMap<String, Snapshot> = BTreeMap::new();
+    for entry in fs::read_dir(folder)?.flatten() {
+        let Some(name) = stem(&entry.path()) else { continue };
+        let Ok(meta) = entry.metadata() else { continue };
+        let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        let snapshot = all.entry(name).or_insert(Snapshot { bytes: 0, modified });
+        snapshot.bytes += meta.len();
+        snapshot.modified = snapshot.modified.max(modified);
     }
+    Ok(all)
 }
 
 #[derive(Debug)]
 struct Snapshot {
-    name: String,
     bytes: u64,
     modified: SystemTime,
 }
@@ -130,36 +140,22 @@ fn file_name(event: &Event) -> String {
 }
 
 /// Writes until the program ends and everything is written.
-pub(crate) async fn run(app: Arc<App>, folder: Folder) {
-    let (mut newest, mut stopping) = (app.log.subscribe(), app.stopping());
-    let mut seen = 0;
+pub(crate) async fn run(app: Arc<App>, mut folder: Folder) {
+    let mut reader = Reader::new(app.clone());
     let mut complained = false;
-    loop {
-        let batch = app.log.after(seen, BATCH);
-        app.health.events_lost.fetch_add(batch.lost, Ordering::Relaxed);
-        let Some(last) = batch.events.last() else {
-            if *stopping.borrow() {
-                return;
-            }
-            tokio::select! {
-                _ = newest.changed() => {}
-                _ = stopping.changed() => {}
-            }
-            continue;
-        };
-        seen = last.seq;
-        let folder = folder.clone();
+    while let Some(events) = reader.next(BATCH).await {
         let written = tokio::task::spawn_blocking(move || {
             let mut failed = (0, None);
-            for event in &batch.events {
+            for event in &events {
                 let Some(picture) = event.picture.as_ref().filter(|p| !p.is_empty()) else { continue };
                 if let Err(e) = folder.write(event, picture) {
                     failed = (failed.0 + 1, Some(e));
                 }
             }
-            failed
+            (folder, failed)
         });
-        let Ok((n_failed, error)) = written.await else { return };
+        let Ok((back, (n_failed, error))) = written.await else { return };
+        folder = back;
         app.health.snapshots_failed.fetch_add(n_failed, Ordering::Relaxed);
         if let Some(e) = &error
             && !complained
@@ -200,11 +196,11 @@ mod tests {
 
     #[test]
     fn the_oldest_go_first_and_the_quota_holds() {
-        let (folder, path) = folder("quota", "10k");
+        let (mut folder, path) = folder("quota", "10k");
         fs::write(path.join("notes.txt"), vec![0; 50_000]).unwrap();
         for second in 0..20 {
             folder.write(&event(second), &[7; 1500]).unwrap();
-            let used: u64 = folder.snapshots().unwrap().iter().map(|s| s.bytes).sum();
+            let used: u64 = list(&path).unwrap().values().map(|s| s.bytes).sum();
             assert!(used <= 10_000, "{used}");
         }
         let names = names(&path);
@@ -219,7 +215,7 @@ mod tests {
 
     #[test]
     fn what_a_crash_left_is_removed_and_what_is_too_old() {
-        let (folder, path) = folder("crash", "1M");
+        let (mut folder, path) = folder("crash", "1M");
         folder.write(&event(0), &[7; 100]).unwrap();
         fs::write(path.join(".20231114T221339.jpg.partial-99"), b"half").unwrap();
         folder.make_room(0, SystemTime::now() + Duration::from_secs(2 * 86_400)).unwrap();

@@ -10,7 +10,7 @@ mod stop;
 
 use super::ask::{self, Answer, Asked};
 use super::body::json;
-use super::stream::{self, Gone, KEEP_ALIVE};
+use super::stream::{self, Gone};
 use super::{Context, Failure, Request, Response, images};
 use hyper::StatusCode;
 use request::{Chat, Wanted};
@@ -116,15 +116,7 @@ impl Completion {
         sender.data(&self.chunk(&json!({ "role": "assistant", "content": "" }), None)).await?;
         let mut sent = String::new();
         loop {
-            let answer = tokio::select! {
-                answer = self.asked.more() => answer,
-                () = sender.gone() => return Err(Gone),
-                () = tokio::time::sleep(KEEP_ALIVE) => {
-                    sender.keep_alive().await?;
-                    continue;
-                }
-            };
-            let answer = match answer {
+            let answer = match self.asked.more_for(sender).await? {
                 Ok(answer) => answer,
                 Err(failure) => return sender.data(&failure.json()).await,
             };
