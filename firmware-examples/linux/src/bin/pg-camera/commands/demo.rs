@@ -39,7 +39,7 @@ fn configuration(model: Option<PathBuf>, source: &str, listen: &str) -> Result<C
     let text = format!(
         "[model]\npath = {}\n[output]\njson_lines = false\n[http]\nlisten = {}\n[[camera]]\nname = \"demo\"\nsource = {}\n\
          trigger = \"always\"\nmin_interval = 1.0\nrate = {{ max_per_minute = 60.0, burst = 4 }}\n\
-         [[camera.prompt]]\ntext = {}\n[[camera.prompt]]\ntext = \"caption en\"\n",
+         dedupe = {{ similarity = 2.0 }}\n[[camera.prompt]]\ntext = {}\n[[camera.prompt]]\ntext = \"caption en\"\n",
         quoted(&model.unwrap_or_else(|| models::DEMO.into()).to_string_lossy()),
         quoted(listen),
         quoted(source),

@@ -91,7 +91,7 @@ async function refresh(restartPicture) {
   state.cameras = new Map(cameras.map((camera) => [camera.name, camera]));
   if (!state.cameras.has(state.selected)) { state.selected = cameras[0]?.name ?? null; restartPicture = true; }
   showCameras();
-  if (restartPicture) showLive();
+  if (restartPicture) { showLive(); showThumbnails(); }
 }
 
 async function start() {
@@ -164,6 +164,7 @@ $("live").addEventListener("error", () => {
   setTimeout(() => { if ($("live").src === src && state.selected) showLive(); }, 3000);
 });
 
+// Scores are left to the details: how high they are differs more from model to model than from box to box.
 const colorOf = (label) => {
   let sum = 0;
   for (const letter of label) sum = (sum * 31 + letter.codePointAt(0)) % 9973;
@@ -194,18 +195,17 @@ function paint(canvas, image, objects, frame) {
   context.lineJoin = "round";
   context.font = `600 ${13 * unit}px system-ui, sans-serif`;
   context.textBaseline = "middle";
-  for (const { label, score, box_px: [x0, y0, x1, y1] } of objects) {
+  for (const { label, box_px: [x0, y0, x1, y1] } of objects) {
     const [x, y, w, h] = [x0 * scaleX, y0 * scaleY, (x1 - x0) * scaleX, (y1 - y0) * scaleY];
     const line = Math.max(2 * unit, 1);
     context.strokeStyle = context.fillStyle = colorOf(label);
     context.lineWidth = line;
     context.strokeRect(x + line / 2, y + line / 2, w - line, h - line);
-    const text = `${label} ${Math.round(score * 100)} %`;
-    const [width, height] = [context.measureText(text).width + 10 * unit, 20 * unit];
+    const [width, height] = [context.measureText(label).width + 10 * unit, 20 * unit];
     const [tagX, tagY] = [Math.min(x, Math.max(0, canvas.width - width)), y >= height ? y - height : y];
     context.fillRect(tagX, tagY, width, height);
     context.fillStyle = "#06110f";
-    context.fillText(text, tagX + 5 * unit, tagY + height / 2 + unit);
+    context.fillText(label, tagX + 5 * unit, tagY + height / 2 + unit);
   }
 }
 
@@ -214,10 +214,10 @@ function drawBoxes() {
   const fresh = known && ($("seen").checked || Date.now() - known.at < BOXES_STAY) ? known : null;
   const first = fresh ?? { objects: [], frame: { w: 1, h: 1 } };
   paint($("boxes"), $("live"), first.objects, first.frame);
-  const chips = first.objects.map(({ label, score }) => {
+  const chips = first.objects.map(({ label }) => {
     const [chip, color] = ["li", "i"].map((tag) => document.createElement(tag));
     color.style.background = colorOf(label);
-    chip.append(color, `${label} ${Math.round(score * 100)} %`);
+    chip.append(color, label);
     return chip;
   });
   $("objects").replaceChildren(...chips);
@@ -365,15 +365,19 @@ function tile(name) {
 }
 
 // Browsers allow few connections: one camera is shown live, the others every few seconds.
+function showThumbnails() {
+  for (const button of $("cameras").children) {
+    const picture = button.querySelector("img");
+    const { status, name } = state.cameras.get(button.dataset.name) ?? {};
+    if (status === "online" && (name !== state.selected || !picture.src)) {
+      picture.src = `${cameraPath(name, "snapshot.jpg")}?${Date.now()}`;
+    }
+  }
+}
 setInterval(() => {
   if (document.hidden || $("main").hidden) return;
   refresh(false).catch(() => {});
-  for (const button of $("cameras").children) {
-    const { status, name } = state.cameras.get(button.dataset.name) ?? {};
-    if (name !== state.selected && status === "online") {
-      button.querySelector("img").src = `${cameraPath(name, "snapshot.jpg")}?${Date.now()}`;
-    }
-  }
+  showThumbnails();
 }, 4000);
 
 $("enabled").addEventListener("change", async () => {
