@@ -6,6 +6,7 @@
 //! pictures are scaled to 8 bits and rounded by the `image` crate. EXIF orientation and colour profiles are ignored,
 //! as the reference processor does. Of an animation, the first picture counts.
 
+use super::jpeg::{self, JpegHeaders};
 use crate::error::Error;
 use crate::imaging::{Frame, MAX_SIDE, PixelFormat};
 use alloc::format;
@@ -29,10 +30,6 @@ const READABLE: [ImageFormat; 5] =
 const FROM_STRANGERS: [ImageFormat; 3] = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP];
 const CONVERT: &str = "convert it to PNG or JPEG";
 const DAMAGED: &str = "the file is damaged or incomplete: copy or export it again";
-
-/// A segment that says that this is a frame of motion JPEG. Those may leave out their Huffman codes, which are then the
-/// usual ones (ITU T.81, annex K.3); the decoder supplies them if it is told.
-const MOTION_JPEG: [u8; 18] = *b"\xff\xe0\0\x10AVI1\0\0\0\0\0\0\0\0\0\0";
 
 /// Pixels of a picture file, rows without padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,19 +105,16 @@ pub fn load(path: &Path) -> Result<Picture, Error> {
 /// # Errors
 /// What is wrong with it, in words.
 pub fn decode_jpeg(bytes: &[u8]) -> Result<Picture, String> {
-    jpeg(bytes, MAX_PIXELS)
+    read_jpeg(bytes, MAX_PIXELS)
 }
 
-fn jpeg(bytes: &[u8], max_pixels: u64) -> Result<Picture, String> {
+fn read_jpeg(bytes: &[u8], max_pixels: u64) -> Result<Picture, String> {
     if !bytes.starts_with(&[0xff, 0xd8]) {
         return Err("is not a JPEG picture".to_string());
     }
-    let has_codes = check_jpeg(bytes)?.has_codes;
-    if has_codes {
-        return convert(ImageReader::with_format(Cursor::new(bytes), ImageFormat::Jpeg), max_pixels);
-    }
-    let marked = [&bytes[..2], &MOTION_JPEG, &bytes[2..]].concat();
-    convert(ImageReader::with_format(Cursor::new(marked), ImageFormat::Jpeg), max_pixels)
+    let mut marked = Vec::new();
+    let bytes = if check_jpeg(bytes)?.has_codes { bytes } else { jpeg::with_usual_codes(bytes, &mut marked) };
+    convert(ImageReader::with_format(Cursor::new(bytes), ImageFormat::Jpeg), max_pixels)
 }
 
 /// Reads a picture file in memory that has at most `max_pixels`.
@@ -189,7 +183,7 @@ fn read_from<R: BufRead + Seek>(source: R, max_pixels: u64) -> Result<Picture, S
         Some(ImageFormat::Jpeg) => {
             let mut bytes = Vec::new();
             guess.into_inner().read_to_end(&mut bytes).map_err(|e| format!("cannot be read: {e}"))?;
-            jpeg(&bytes, max_pixels)
+            read_jpeg(&bytes, max_pixels)
         }
         Some(format) if READABLE.contains(&format) => convert(guess, max_pixels),
         Some(format) => {
@@ -242,52 +236,12 @@ fn explain(error: ImageError) -> String {
     }
 }
 
-/// What the segments of a JPEG picture say.
-struct Jpeg {
-    /// It brings its own Huffman codes.
-    has_codes: bool,
-    scans: usize,
-}
-
 /// Refuses what the JPEG decoder would take in silence: files that end early, whose rest it paints grey, and four
 /// components (CMYK or YCCK), whose inks cannot be told from RGB without a colour profile.
-///
-/// Walks the segments (ITU T.81, annex B): inside entropy-coded data every 0xff is followed by 0 or a restart marker,
-/// so the search for the next marker passes over it. Damage inside that data stays unnoticed: the decoder is tolerant.
-fn check_jpeg(data: &[u8]) -> Result<Jpeg, String> {
-    let early = || format!("ends before the picture is complete; {DAMAGED}");
-    let (mut scans, mut has_codes) = (0, false);
-    // After the start-of-image marker, which is how the format was told.
-    let mut at = 2;
-    loop {
-        let skip = data.get(at..).and_then(|rest| rest.iter().position(|&b| b == 0xff));
-        at += skip.ok_or_else(early)? + 1;
-        let marker = *data.get(at).ok_or_else(early)?;
-        match marker {
-            // A fill byte: the marker may follow.
-            0xff => continue,
-            // Stuffing, restarts, and markers without a length.
-            0x00 | 0x01 | 0xd0..=0xd8 => {
-                at += 1;
-                continue;
-            }
-            0xd9 if scans > 0 => return Ok(Jpeg { has_codes, scans }),
-            0xd9 => return Err(early()),
-            _ => {}
-        }
-        let segment = data.get(at + 1..).unwrap_or_default();
-        let length = match segment {
-            [a, b, ..] => usize::from(u16::from_be_bytes([*a, *b])),
-            _ => return Err(early()),
-        };
-        // Start of frame: length, precision, height, width, number of components.
-        if matches!(marker, 0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf)
-            && segment.get(7) == Some(&4)
-        {
-            return Err("is a CMYK picture, made for printing: convert it to RGB".to_string());
-        }
-        scans += usize::from(marker == 0xda);
-        has_codes |= marker == 0xc4;
-        at += 1 + length;
+fn check_jpeg(data: &[u8]) -> Result<JpegHeaders, String> {
+    let headers = JpegHeaders::read(data).map_err(|e| format!("{e}; {DAMAGED}"))?;
+    if headers.components == 4 {
+        return Err("is a CMYK picture, made for printing: convert it to RGB".to_string());
     }
+    Ok(headers)
 }

@@ -10,10 +10,14 @@
 mod annotate;
 #[cfg(feature = "pictures")]
 mod file;
+#[cfg(feature = "pictures")]
+mod jpeg;
 mod labels;
 
 #[cfg(feature = "pictures")]
 pub use annotate::draw;
 #[cfg(feature = "pictures")]
 pub use file::{Caps, Picture, decode, decode_jpeg, decode_within, load};
+#[cfg(feature = "pictures")]
+pub use jpeg::{JpegHeaders, with_usual_codes};
 pub use labels::{Label, paint};

@@ -6,6 +6,7 @@
 
 use super::{Cut, Cutter, Encoding, Limits, unreadable};
 use crate::camera::FrameBuffer;
+use pg_runtime::pictures::{JpegHeaders, with_usual_codes};
 use std::io::{self, BufRead, BufReader, Read};
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
@@ -15,14 +16,9 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 /// Scans of one progressive picture; each costs a pass over all of it.
 const MOST_SCANS: usize = 100;
 
-/// A segment that says that this is a frame of motion JPEG. Those may leave out their Huffman codes, which are then the
-/// usual ones (ITU T.81, annex K.3); the decoder supplies them if it is told.
-const MOTION_JPEG: [u8; 18] = *b"\xff\xe0\0\x10AVI1\0\0\0\0\0\0\0\0\0\0";
-
 const START: u8 = 0xd8;
 const END: u8 = 0xd9;
 const SCAN: u8 = 0xda;
-const CODES: u8 = 0xc4;
 
 /// Pictures in a stream; what lies between them is passed over.
 pub(crate) struct JpegStream<R> {
@@ -154,53 +150,6 @@ impl<R: Read + Send> Cutter for JpegStream<R> {
     }
 }
 
-/// What must be known before memory is taken.
-#[derive(Debug, PartialEq, Eq)]
-struct About {
-    width: usize,
-    height: usize,
-    components: u8,
-    has_codes: bool,
-    scans: usize,
-}
-
-/// Walks through a whole picture.
-fn inspect(data: &[u8]) -> Result<About, String> {
-    let early = || "ends before the picture is complete".to_string();
-    let mut about = About { width: 0, height: 0, components: 0, has_codes: false, scans: 0 };
-    let mut at = 2;
-    loop {
-        let skip = data.get(at..).and_then(|rest| rest.iter().position(|&b| b == 0xff));
-        at += skip.ok_or_else(early)? + 1;
-        let marker = *data.get(at).ok_or_else(early)?;
-        match marker {
-            0xff => continue,
-            0x00 | 0x01 | 0xd0..=START => {
-                at += 1;
-                continue;
-            }
-            END => break,
-            _ => {}
-        }
-        let segment = data.get(at + 1..).unwrap_or_default();
-        let &[high, low, ..] = segment else { return Err(early()) };
-        let is_frame = matches!(marker, 0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf);
-        // Length, precision, height, width, number of components.
-        if let (true, &[_, _, _, y1, y0, x1, x0, components, ..]) = (is_frame, segment) {
-            let side = |high, low| usize::from(u16::from_be_bytes([high, low]));
-            (about.height, about.width, about.components) = (side(y1, y0), side(x1, x0), components);
-        }
-        about.scans += usize::from(marker == SCAN);
-        about.has_codes |= marker == CODES;
-        at += 1 + usize::from(u16::from_be_bytes([high, low]));
-    }
-    match about.scans {
-        0 => Err("has no picture data".into()),
-        scans if scans > MOST_SCANS => Err(format!("has {scans} scans, at most {MOST_SCANS} are read")),
-        _ => Ok(about),
-    }
-}
-
 /// A picture that begins with the start of one.
 pub(super) fn decode(
     bytes: &[u8],
@@ -211,21 +160,17 @@ pub(super) fn decode(
     if bytes.len() > limits.bytes {
         return Err(format!("has {} bytes, at most {} are read", bytes.len(), limits.bytes));
     }
-    let about = inspect(bytes)?;
+    let about = JpegHeaders::read(bytes)?;
     limits.check(about.width, about.height)?;
+    if about.scans > MOST_SCANS {
+        return Err(format!("has {} scans, at most {MOST_SCANS} are read", about.scans));
+    }
     let colours = match about.components {
         1 => ColorSpace::Luma,
         3 => ColorSpace::RGB,
         n => return Err(format!("has {n} components; gray and colour pictures (1 or 3) are read")),
     };
-    let mut data = bytes;
-    if !about.has_codes {
-        scratch.clear();
-        scratch.extend_from_slice(&bytes[..2]);
-        scratch.extend_from_slice(&MOTION_JPEG);
-        scratch.extend_from_slice(&bytes[2..]);
-        data = scratch;
-    }
+    let data = if about.has_codes { bytes } else { with_usual_codes(bytes, scratch) };
     let options = DecoderOptions::default()
         .set_strict_mode(false)
         .set_max_width(about.width)

@@ -74,8 +74,6 @@ struct Thread {
 enum End {
     /// It is to be opened again.
     Lost(SourceError),
-    /// Nothing came from it for too long.
-    Stalled,
     /// The file or pipe is over.
     Over,
     /// Nobody wants it now.
@@ -107,20 +105,15 @@ impl Thread {
             match end {
                 End::Unwanted => pause = PAUSES[0],
                 End::Over => return self.camera.set_status(Status::Ended),
-                End::Lost(_) | End::Stalled => {
+                End::Lost(e) => {
                     if opened.elapsed() > SETTLED {
                         pause = PAUSES[0];
                     }
-                    if let End::Lost(e) = &end
-                        && e.kind() == ErrorKind::Permanent
-                    {
+                    if e.kind() == ErrorKind::Permanent {
                         // Somebody has to change something first.
                         pause = PAUSES[1];
                     }
-                    self.lost(match end {
-                        End::Lost(e) => e.to_string(),
-                        _ => format!("no picture came for {} s", self.camera.settings.stall),
-                    });
+                    self.lost(e.to_string());
                     self.rest(pause);
                     self.camera.counters.reopened.fetch_add(1, Ordering::Relaxed);
                     pause = (pause * 2).min(PAUSES[1]);
@@ -185,8 +178,6 @@ impl Thread {
 
     /// Reads pictures until there are no more.
     fn read(&mut self, source: &mut dyn Source) -> End {
-        let stall = Duration::from_secs_f64(self.camera.settings.stall);
-        let mut last = Instant::now();
         loop {
             if !self.camera.is_wanted() || !self.is_on() {
                 return End::Unwanted;
@@ -197,13 +188,9 @@ impl Thread {
             self.camera.counters.skipped.store(counts.skipped, Ordering::Relaxed);
             match next {
                 Ok(Next::Frame) => {
-                    last = Instant::now();
                     self.camera.set_status(Status::Online);
                     self.seq += 1;
                     self.see();
-                }
-                Ok(Next::Nothing) if last.elapsed() > stall && self.camera.settings.source != super::PUSH => {
-                    return End::Stalled;
                 }
                 Ok(Next::Nothing) => {}
                 Ok(Next::End) => return End::Over,

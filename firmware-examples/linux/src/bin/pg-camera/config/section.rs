@@ -312,7 +312,7 @@ pub(crate) struct Camera {
     /// Seconds after which a picture is too old to be looked at.
     #[serde(default = "five_seconds")]
     pub(crate) max_age: f64,
-    /// Seconds without a picture after which the source is opened again.
+    /// Seconds of silence after which a live source (camera, stream, server) is opened again.
     #[serde(default = "twenty_seconds")]
     pub(crate) stall: f64,
     /// Hours and days at which it is used.
