@@ -1,5 +1,7 @@
 //! Looking at the stages of a run from outside, as `pg-run trace` does: the same code runs with and without.
 
+use core::ops::ControlFlow;
+
 /// A stage whose result can be looked at. Shapes are given row by row, `[rows, width]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tap {
@@ -24,6 +26,11 @@ pub trait Probe {
     /// Whether stages that a normal run skips (the final norm of all positions but the last) are wanted.
     fn wants_everything(&self) -> bool {
         true
+    }
+
+    /// Called between two layers of a long stage: whether the run goes on. One that does not leaves nothing behind.
+    fn goes_on(&mut self) -> ControlFlow<()> {
+        ControlFlow::Continue(())
     }
 }
 

@@ -10,7 +10,7 @@ use crate::model::{Header, Model, Weights};
 use crate::ops::{Activations, Exec, Worker, WorkerSizes};
 use crate::output::{Collector, Dropped, Object};
 use crate::platform::clock::Clock;
-use crate::probe::{Probe, Unwatched};
+use crate::probe::{Probe, Tap, Unwatched};
 use crate::threads::MAX_THREADS;
 use crate::tokenizer::{TokenId, Tokenizer};
 use crate::vision::{self, VisionBuffers};
@@ -111,6 +111,8 @@ impl Timing {
 pub enum Event<'a> {
     /// A stage begins.
     Stage(Stage),
+    /// A layer of the vision tower or of the prefill begins.
+    Layer,
     /// A token was chosen: the answer so far.
     Token(Answer<'a>),
 }
@@ -283,8 +285,8 @@ impl<'m> Session<'m> {
         self.run_with(frame, prompt, |_| ControlFlow::Continue(()))
     }
 
-    /// As [`Session::run`], telling `on_event` of every stage and token; it may end the run before either, which leaves
-    /// the answer as it is then.
+    /// As [`Session::run`], telling `on_event` of every stage, layer and token; it may end the run before any of them, which
+    /// leaves the answer as it is then.
     ///
     /// # Errors
     /// As [`Session::run`].
@@ -313,7 +315,7 @@ impl<'m> Session<'m> {
     }
 
     /// Looks at a picture without a question: prompts that [`Session::answer`] takes afterwards are about it. `on_event` may
-    /// end the look before it begins in earnest; then there is none, and nothing to answer about.
+    /// end the look before any layer; then there is none, and nothing to answer about.
     ///
     /// # Errors
     /// [`InputError`] if the frame is larger than the session was set up for.
@@ -398,7 +400,12 @@ impl<'m> Session<'m> {
         if on_event(Event::Stage(Stage::Vision)).is_break() {
             return Ok(ControlFlow::Break(()));
         }
-        vision::encode(config, &self.weights.vision, vision, &mut self.exec, activations, probe);
+        let mut probe = Interruptible { probe, on_event };
+        if vision::encode(config, &self.weights.vision, vision, &mut self.exec, activations, &mut probe)
+            .is_break()
+        {
+            return Ok(ControlFlow::Break(()));
+        }
         timing.vision = clock.lap_ms();
         self.has_seen = true;
         Ok(ControlFlow::Continue(()))
@@ -432,7 +439,8 @@ impl<'m> Session<'m> {
             activations,
             probe,
         );
-        decoder::prefill(text, &w.decoder, decoder, n_prefix, exec, activations, probe);
+        let mut probe = Interruptible { probe, on_event };
+        decoder::prefill(text, &w.decoder, decoder, n_prefix, exec, activations, &mut probe)?;
         timing.prefill = clock.lap_ms();
         on_event(Event::Stage(Stage::Decode))
     }
@@ -529,6 +537,26 @@ impl<'m> Session<'m> {
     }
 }
 
+/// A probe by which somebody else may end the run.
+struct Interruptible<'a> {
+    probe: &'a mut dyn Probe,
+    on_event: &'a mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+}
+
+impl Probe for Interruptible<'_> {
+    fn look(&mut self, tap: Tap, data: &[f32], width: usize) {
+        self.probe.look(tap, data, width);
+    }
+
+    fn wants_everything(&self) -> bool {
+        self.probe.wants_everything()
+    }
+
+    fn goes_on(&mut self) -> ControlFlow<()> {
+        (self.on_event)(Event::Layer)
+    }
+}
+
 /// Stages of [`Session::run`] apart from each other: the same functions over the same buffers, whatever those hold.
 #[derive(Debug)]
 pub struct Stages<'s, 'm>(&'s mut Session<'m>);
@@ -548,7 +576,9 @@ impl Stages<'_, '_> {
     /// Turns the patches into image tokens.
     pub fn vision(&mut self) {
         let Session { model, weights, exec, buffers: Buffers { vision, activations, .. }, .. } = &mut *self.0;
-        vision::encode(&model.config().vision, &weights.vision, vision, exec, activations, &mut Unwatched);
+        let c = &model.config().vision;
+        // Never ended: nobody watches.
+        let _ = vision::encode(c, &weights.vision, vision, exec, activations, &mut Unwatched);
     }
 
     /// Reads a prefix of tokens alone: any number of them up to the longest prefix of the session, image tokens
@@ -567,7 +597,9 @@ impl Stages<'_, '_> {
         for (&id, row) in ids.iter().zip(decoder.x.chunks_exact_mut(text.d_model)) {
             prefix::embed(text, &weights.decoder, id, row);
         }
-        decoder::prefill(text, &weights.decoder, decoder, ids.len(), exec, activations, &mut Unwatched);
+        // Never ended: nobody watches.
+        let _ =
+            decoder::prefill(text, &weights.decoder, decoder, ids.len(), exec, activations, &mut Unwatched);
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use crate::ops::{
     Activations, Exec, Heads, Hidden, HiddenWeights, Kinds, Products, attention, hidden, linear, linear_add,
 };
 use crate::probe::{Probe, Tap};
+use core::ops::ControlFlow;
 
 /// Every array between two steps.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl VisionBuffers {
     }
 }
 
-/// Turns `b.patches` into [`VisionBuffers::image_tokens`].
+/// Turns `b.patches` into [`VisionBuffers::image_tokens`], unless `probe` ends that between two layers.
 pub fn encode(
     c: &VisionConfig,
     w: &VisionWeights<'_>,
@@ -63,17 +64,19 @@ pub fn encode(
     exec: &mut Exec,
     acts: &mut Activations,
     probe: &mut dyn Probe,
-) {
+) -> ControlFlow<()> {
     probe.look(Tap::Patches, &b.patches, c.patch_values());
     let input = acts.input(exec, &b.patches, &[&w.patch_embedding]);
     linear(exec, &w.patch_embedding, &input, &mut b.x);
     exec.add(&mut b.x, w.position_embedding, c.d_model);
     for layer in &w.layers {
+        probe.goes_on()?;
         attend(c, layer, b, exec, acts);
         mlp(c, layer, b, exec, acts);
     }
     layer_norm(c, &w.post_norm, &b.x, &mut b.normed, exec);
     probe.look(Tap::VisionLastHidden, &b.normed, c.d_model);
+    ControlFlow::Continue(())
 }
 
 /// `x += out(attention(norm1(x)))`

@@ -96,22 +96,34 @@ fn memory_of_the_caller_serves_as_well() {
 }
 
 #[test]
-fn a_run_can_be_ended_before_every_stage_and_token() {
+fn a_run_can_be_ended_before_every_stage_layer_and_token() {
     let packed = Packed::open(&small_set().join("tiny-a").join("checkpoint"));
     let case = &cases(&small_set(), "tiny-a")[0];
     let mut session = session(&packed.model, Kernels::detect(), 1, case);
     let picture = pictures::load(&case.picture).expect("a picture");
     let prompt = session.prompt(&case.prompt).expect("room for the prompt");
-    // Three stages and four tokens; the answer has the tokens that were told before the end.
-    for (n_events, n_tokens) in [(1, 0), (2, 0), (3, 0), (4, 1), (6, 3), (7, 4), (8, 4)] {
-        let mut told = 0;
-        let answer = session.run_with(&picture.frame(), &prompt, |_| {
+    let config = packed.model.config();
+    // Two stages with their layers, the beginning of the last stage, four tokens.
+    let n_before = config.vision.n_layers + config.text.n_layers + 3;
+    let steps = session.steps();
+    let mut taken = Vec::new();
+    for n_events in 1..=n_before + 5 {
+        let (mut told, mut tokens) = (0, 0);
+        let begun = steps.load(Ordering::Relaxed);
+        let answer = session.run_with(&picture.frame(), &prompt, |event| {
             told += 1;
+            tokens += usize::from(matches!(event, pg_runtime::Event::Token(_)));
             if told == n_events { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        assert_eq!(answer.expect("a run").tokens(), &case.generated[..n_tokens], "{n_events} events");
-        assert_eq!(told, n_events.min(7));
+        // The answer has the tokens that were told before the end.
+        assert_eq!(answer.expect("a run").tokens(), &case.generated[..tokens], "{n_events} events");
+        assert_eq!(tokens, n_events.saturating_sub(n_before).min(4));
+        assert_eq!(told, n_events.min(n_before + 4));
+        taken.push(steps.load(Ordering::Relaxed) - begun);
     }
+    // Whatever ends a run, what would have come after it is not computed.
+    assert!(taken.is_sorted() && taken[0] == 0, "{taken:?}");
+    assert!(taken[1] < taken[2] && taken[2] < taken[n_before - 1], "{taken:?}");
 }
 
 #[test]

@@ -136,7 +136,7 @@ impl Ticks {
             Event::Stage(Stage::Vision) => 1,
             Event::Stage(Stage::Prefill) => 2,
             Event::Stage(Stage::Decode) => 3,
-            Event::Token(_) => return,
+            Event::Layer | Event::Token(_) => return,
         };
         self.end();
         self.stage = next;

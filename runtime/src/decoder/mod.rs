@@ -17,7 +17,7 @@ use crate::ops::{
 use crate::prefix::embed;
 use crate::probe::{Probe, Tap};
 use crate::tokenizer::TokenId;
-use core::ops::Range;
+use core::ops::{ControlFlow, Range};
 
 /// Everything that changes during a run.
 #[derive(Debug)]
@@ -101,7 +101,8 @@ impl DecoderState {
     }
 }
 
-/// Runs the prefix, whose `n` embeddings stand in `s.x`, and leaves the scores of the first answer token.
+/// Runs the prefix, whose `n` embeddings stand in `s.x`, and leaves the scores of the first answer token,
+/// unless `probe` ends that between two layers.
 pub fn prefill(
     c: &TextConfig,
     w: &DecoderWeights<'_>,
@@ -110,14 +111,15 @@ pub fn prefill(
     exec: &mut Exec,
     acts: &mut Activations,
     probe: &mut dyn Probe,
-) {
+) -> ControlFlow<()> {
     s.n = 0;
-    layers(c, w, s, n, exec, acts, probe);
+    layers(c, w, s, n, exec, acts, probe)?;
     if probe.wants_everything() {
         rms_norm(c, w.output_norm, &s.x, &mut s.normed[..n * c.d_model], exec);
         probe.look(Tap::Hidden(c.n_layers), &s.normed[..n * c.d_model], c.d_model);
     }
     head(c, w, s, n - 1, exec, acts, probe);
+    ControlFlow::Continue(())
 }
 
 /// Runs one more token and leaves the scores of the one after it.
@@ -131,7 +133,8 @@ pub fn step(
     probe: &mut dyn Probe,
 ) {
     embed(c, w, id, &mut s.x[..c.d_model]);
-    layers(c, w, s, 1, exec, acts, &mut crate::probe::Unwatched);
+    // Short, and never ended: nobody watches.
+    let _ = layers(c, w, s, 1, exec, acts, &mut crate::probe::Unwatched);
     head(c, w, s, 0, exec, acts, probe);
 }
 
@@ -144,8 +147,9 @@ fn layers(
     exec: &mut Exec,
     acts: &mut Activations,
     probe: &mut dyn Probe,
-) {
+) -> ControlFlow<()> {
     for (i, layer) in w.layers.iter().enumerate() {
+        probe.goes_on()?;
         probe.look(Tap::Hidden(i), &s.x[..n * c.d_model], c.d_model);
         // After the last layer only the last position is read: of the others it needs keys and values, no more.
         let is_last = i + 1 == w.layers.len() && !probe.wants_everything();
@@ -154,6 +158,7 @@ fn layers(
         mlp(c, layer, s, rows, exec, acts);
     }
     s.n += n;
+    ControlFlow::Continue(())
 }
 
 /// `x += output(attention(norm(x)))` for some of the `n` new rows; keys and values of all go to the cache.

@@ -85,6 +85,7 @@ fn show(event: &Event<'_>, progress: &mut StatusLine) {
         Event::Stage(Stage::Vision) => progress.show("looking at the picture …"),
         Event::Stage(Stage::Prefill) => progress.show("reading the prompt …"),
         Event::Stage(Stage::Decode) => progress.show("answering …"),
+        Event::Layer => {}
         Event::Token(answer) => progress.show(&format!("answering: {} tokens", answer.tokens().len())),
     }
 }
