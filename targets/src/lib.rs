@@ -5,6 +5,7 @@
 pub mod boards;
 pub mod camera;
 pub mod display;
+pub mod http_client;
 #[cfg(target_os = "linux")]
 mod ioctl;
 pub mod machine;

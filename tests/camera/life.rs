@@ -1,6 +1,7 @@
 //! From the start to the end, as a service manager sees it.
 
 use crate::daemon::{CAMERA, Daemon};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -23,6 +24,21 @@ fn events_come_in_order_and_say_what_was_seen() {
     assert!(sides.iter().all(|v| (0.0..=1.0).contains(v)) && sides[0] < sides[2] && sides[1] < sides[3]);
     for stage in ["resize_ms", "vision_ms", "prefill_ms", "decode_ms"] {
         assert!(first["timing"][stage].as_f64().unwrap() > 0.0, "{first}");
+    }
+}
+
+#[test]
+fn events_say_which_file_answered_once_that_is_known() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../firmware-examples/linux/demo.q4.gguf");
+    let told = Command::new("sha256sum").arg(file).output().unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    let daemon = Daemon::start(CAMERA);
+    loop {
+        let model = &daemon.event()["model"];
+        if let Some(digest) = model.get("sha256") {
+            assert_eq!(digest.as_str(), told.split(' ').next());
+            break;
+        }
     }
 }
 

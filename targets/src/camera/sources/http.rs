@@ -1,19 +1,18 @@
 //! Pictures of HTTP servers: one endless answer full of them, or one that is asked for again and again.
 //!
-//! Only the host that was named is spoken to: redirections are not followed, proxies of the environment not used. The
-//! server has a limit on everything: connecting, silence, headers, bytes of a picture.
+//! The server has a limit on everything: connecting, silence, headers, bytes of a picture.
 
 use super::feed::{self, Feed, Keep, Outlet};
 use crate::camera::formats::{Cutter, Encoding, JpegStream, Limits, Multipart, boundary};
 use crate::camera::url::Url;
 use crate::camera::{ErrorKind, Options, Source, SourceError};
+use crate::http_client;
 use std::io::Read;
 use std::time::{Duration, Instant, SystemTime};
 use ureq::http::{HeaderMap, Response, StatusCode, header};
 use ureq::{Agent, Body};
 
 const CONNECT: Duration = Duration::from_secs(5);
-const MOST_HEADER_BYTES: usize = 16 << 10;
 
 /// A stream of JPEG pictures in one answer.
 pub(super) fn stream(url: &Url, place: String, options: &Options) -> Result<Box<dyn Source>, SourceError> {
@@ -74,20 +73,14 @@ struct Client {
 
 impl Client {
     fn new(url: &Url, place: String, options: &Options) -> Result<Self, SourceError> {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .proxy(None)
-            .user_agent("pg-edge")
+        let config = http_client::config(url.scheme() == "https")
+            .map_err(|e| SourceError::new(ErrorKind::Permanent, &place, e))?
             .accept("image/jpeg, image/png, multipart/x-mixed-replace, */*;q=0.5")
-            .max_response_header_size(MOST_HEADER_BYTES)
             .timeout_resolve(Some(CONNECT))
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(options.stall))
             .timeout_per_read(Some(options.stall))
             .timeout_per_write(Some(options.stall));
-        let config = secured(config, url).map_err(|e| SourceError::new(ErrorKind::Permanent, &place, e))?;
         let login = url
             .login()
             .map(|(user, password)| format!("Basic {}", base64(&[&user[..], b":", &password].concat())));
@@ -177,48 +170,6 @@ impl Client {
         outlet.put(Encoding::File, bytes, captured, wall);
         Ok(())
     }
-}
-
-type Config = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
-
-/// With what an encrypted connection needs, if the address asks for one.
-#[cfg(not(feature = "tls"))]
-fn secured(config: Config, url: &Url) -> Result<Config, &'static str> {
-    match url.scheme() {
-        "https" => Err("this program was built without encryption (feature `tls`): take http:// or rtsps://"),
-        _ => Ok(config),
-    }
-}
-
-/// With what an encrypted connection needs, if the address asks for one.
-#[cfg(feature = "tls")]
-fn secured(config: Config, url: &Url) -> Result<Config, &'static str> {
-    use std::sync::Arc;
-    use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
-    /// Where systems keep the certificates that they trust.
-    const TRUSTED: [&str; 3] =
-        ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
-    if url.scheme() != "https" {
-        return Ok(config);
-    }
-    let named = std::env::var_os("SSL_CERT_FILE").map(std::path::PathBuf::from);
-    let pem = match named {
-        Some(path) => std::fs::read(path).ok(),
-        None => TRUSTED.iter().find_map(|path| std::fs::read(path).ok()),
-    };
-    let pem = pem
-        .ok_or("no trusted certificates are here: install ca-certificates, or name them by SSL_CERT_FILE")?;
-    let certificates: Vec<_> = parse_pem(&pem)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = TlsConfig::builder()
-        .root_certs(RootCerts::new_with_certs(&certificates))
-        .unversioned_rustls_crypto_provider(provider);
-    Ok(config.tls_config(tls.build()))
 }
 
 /// Bytes as letters (RFC 4648).

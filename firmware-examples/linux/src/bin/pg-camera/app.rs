@@ -3,6 +3,7 @@
 use crate::camera::Roster;
 use crate::engine::Engine;
 use crate::log::Log;
+use crate::sinks::webhook::Counts;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -33,6 +34,8 @@ pub(crate) struct Health {
     pub(crate) mqtt_problem: Mutex<String>,
     /// Events that consumers lost because they were slow, or their peers away.
     pub(crate) events_lost: AtomicU64,
+    /// What became of the events for each webhook, in the configuration's order.
+    pub(crate) webhooks: OnceLock<Vec<Arc<Counts>>>,
     /// Snapshots that could not be written.
     pub(crate) snapshots_failed: AtomicU64,
     /// Thousandths of a degree Celsius of the hottest sensor; `i64::MIN` if there is none.

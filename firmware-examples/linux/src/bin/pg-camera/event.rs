@@ -1,13 +1,14 @@
 //! What happened, as every output tells it: version 1 of the JSON form.
 
-use serde::Serialize;
-use std::sync::Arc;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, Serializer};
+use std::sync::{Arc, OnceLock};
 
 /// Version of the JSON form.
 pub(crate) const VERSION: u32 = 1;
 
 /// Kinds of events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
     /// Something began or ended to move.
@@ -110,9 +111,9 @@ pub(crate) struct Motion {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ModelInfo {
     pub(crate) name: String,
-    /// Of the file; absent until it is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) sha256: Option<String>,
+    /// Of the file; absent until it has been computed.
+    #[serde(skip_serializing_if = "is_unknown", serialize_with = "known")]
+    pub(crate) sha256: OnceLock<String>,
     /// Format of most of its weights.
     pub(crate) quant: &'static str,
     /// Side of the picture that it sees, in pixels.
@@ -120,6 +121,14 @@ pub(crate) struct ModelInfo {
     /// Its weights are random, its answers mean nothing.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) synthetic: bool,
+}
+
+fn is_unknown(digest: &OnceLock<String>) -> bool {
+    digest.get().is_none()
+}
+
+fn known<S: Serializer>(digest: &OnceLock<String>, to: S) -> Result<S::Ok, S::Error> {
+    digest.get().serialize(to)
 }
 
 /// How long it took, in milliseconds.

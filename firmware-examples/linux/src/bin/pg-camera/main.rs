@@ -4,6 +4,7 @@
 
 mod app;
 mod args;
+mod backoff;
 mod camera;
 mod commands;
 mod config;

@@ -1,7 +1,7 @@
 //! The model: a file, or the bundled one.
 
 use crate::config::{self, Weights};
-use crate::engine::Options;
+use crate::engine::{Engine, Options};
 use crate::event::ModelInfo;
 use pg_linux::in_file;
 use pg_runtime::memory::{Needs, Plan, Verdict};
@@ -9,8 +9,13 @@ use pg_runtime::model::{Header, Placement};
 use pg_runtime::platform::{knobs, machine, sizes};
 use pg_runtime::threads::MAX_THREADS;
 use pg_runtime::{Model, Session};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Instead of a file's path: the bundled model.
 pub(crate) const DEMO: &str = "demo";
@@ -56,11 +61,80 @@ fn info(header: &Header) -> ModelInfo {
     let most = bytes.into_iter().max_by_key(|(_, n)| *n);
     ModelInfo {
         name: header.name().to_string(),
-        sha256: None,
+        sha256: std::sync::OnceLock::new(),
         quant: most.map_or("", |(format, _)| format),
         res: header.config().vision.image_size,
         synthetic: header.is_synthetic(),
     }
+}
+
+/// The model's file, opened before the model is: what its name leads to later may be another.
+pub(crate) enum File {
+    Bundled,
+    Opened(std::fs::File),
+}
+
+impl File {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub(crate) fn open(path: &Path) -> Result<Self, String> {
+        if path == Path::new(DEMO) {
+            return Ok(File::Bundled);
+        }
+        std::fs::File::open(path).map(File::Opened).map_err(|e| format!("{}: {e}", path.display()))
+    }
+
+    /// Computes the file's SHA-256 beside everything else and tells the engine. That takes up to minutes for gigabytes on a
+    /// small board: nothing waits for it, and it leaves the processor to the model.
+    pub(crate) fn tell_digest(self, engine: Arc<Engine>) {
+        let started = thread::Builder::new().name("pg-sha256".into()).spawn(move || {
+            let shared = engine.shared();
+            let rest = |worked: Duration| {
+                if !shared.is_idle() {
+                    thread::sleep(worked * 4);
+                }
+                !shared.is_stopping()
+            };
+            let digest = match self {
+                File::Bundled => digest(&BUNDLED.0, rest),
+                File::Opened(file) => digest(file, rest),
+            };
+            match digest {
+                Ok(Some(digest)) => {
+                    ::log::info!("model {}: SHA-256 {digest}", engine.info().name);
+                    engine.info().sha256.get_or_init(|| digest);
+                }
+                Ok(None) => {}
+                Err(e) => ::log::warn!("the model's file cannot be read again for its SHA-256: {e}"),
+            }
+        });
+        if let Err(e) = started {
+            ::log::warn!("the model's SHA-256 stays unknown: the system refuses a thread: {e}");
+        }
+    }
+}
+
+/// The SHA-256 of a file. `rest` is called after every piece with the time that it took, and may end the work.
+fn digest(mut file: impl Read, rest: impl Fn(Duration) -> bool) -> io::Result<Option<String>> {
+    /// Some milliseconds of work.
+    const PIECE: usize = 256 << 10;
+    let (mut hash, mut piece) = (Sha256::new(), vec![0; PIECE]);
+    loop {
+        let begun = Instant::now();
+        let n = match file.read(&mut piece) {
+            Ok(0) => break,
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+        };
+        hash.update(&piece[..n]);
+        if !rest(begun.elapsed()) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
 }
 
 const fn placement(weights: Weights) -> Placement {
@@ -122,5 +196,27 @@ pub(crate) fn check_memory(config: &config::Config) -> Result<(), String> {
             Ok(())
         }
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn digests_are_those_of_sha256sum() {
+        let path = std::env::temp_dir().join(format!("pg-digest-{}", std::process::id()));
+        // Less than a piece, whole pieces, and the bundled model.
+        let odd: Vec<u8> = (0..700_001_u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect();
+        for bytes in [&b""[..], &odd, &odd[..512 << 10], &BUNDLED.0] {
+            std::fs::write(&path, bytes).unwrap();
+            let told = Command::new("sha256sum").arg(&path).output().unwrap();
+            let told = String::from_utf8(told.stdout).unwrap();
+            let own = digest(std::fs::File::open(&path).unwrap(), |_| true).unwrap();
+            assert_eq!(own.as_deref(), told.split(' ').next());
+        }
+        assert_eq!(digest(&odd[..], |_| false).unwrap(), None, "it can be ended");
+        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -4,6 +4,7 @@ use crate::camera::{Camera, zone};
 use crate::engine::{Engine, Outcome, Question, Report, Said};
 use crate::event::{Event, FrameInfo, Kind, Object, Timing, timestamp};
 use crate::log::Log;
+use pg_runtime::pictures::Picture;
 use pg_targets::camera::FrameBuffer;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -66,6 +67,28 @@ pub(crate) fn encode(frame: &FrameBuffer, quality: u8) -> Vec<u8> {
             Vec::new()
         }
     }
+}
+
+/// The part of a picture between left, top, right and bottom, as JPEG; none if nothing of the picture is there.
+pub(crate) fn cut(picture: &Picture, [x0, y0, x1, y1]: [u32; 4], quality: u8) -> Option<Vec<u8>> {
+    let (x1, y1) = (x1.min(picture.width()), y1.min(picture.height()));
+    if x0 >= x1 || y0 >= y1 {
+        return None;
+    }
+    let frame = picture.frame();
+    let n = frame.format().bytes();
+    let (left, right) = (x0 as usize * n, x1 as usize * n);
+    let mut part = FrameBuffer::default();
+    part.reset((x1 - x0) as usize, (y1 - y0) as usize);
+    let row_bytes = part.width() * 3;
+    for (y, out) in (y0 as usize..).zip(part.data_mut().chunks_exact_mut(row_bytes)) {
+        let row = &frame.row(y)[left..right];
+        match n {
+            3 => out.copy_from_slice(row),
+            _ => out.chunks_exact_mut(3).zip(row.chunks_exact(n)).for_each(|(o, p)| o.fill(p[0])),
+        }
+    }
+    Some(encode(&part, quality))
 }
 
 fn event(report: &Report, camera: &Camera, questions: &[Question]) -> Event {

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::engine::heat::{self, Governor, Reading};
 use crate::engine::{Engine, Finished};
 use crate::log::Log;
+use crate::sinks::webhook::{self, Webhook};
 use crate::sinks::{display, lines, snapshots};
 use crate::systemd::Manager;
 use crate::{config, http, models, mqtt, publish};
@@ -69,6 +70,7 @@ impl Service {
         models::check_memory(&self.config)?;
         manager.status("opening the model");
         manager.extend(Duration::from_secs(120));
+        let file = models::File::open(&self.config.model.path)?;
         let (model, info) = models::open(&self.config.model.path, self.config.model.weights)?;
         let roster = Roster::default();
         let (engine, inference) =
@@ -83,7 +85,7 @@ impl Service {
             stopping: watch::Sender::new(false),
         });
         let mut outputs = JoinSet::new();
-        self.start_outputs(&app, &mut outputs).await?;
+        let secrets = self.start_outputs(&app, &mut outputs).await?;
         manager.status("warming up");
         warm_up(&engine).await?;
         app.health.is_loaded.store(true, Ordering::Relaxed);
@@ -96,8 +98,10 @@ impl Service {
         tokio::spawn(hold_back(app.clone(), self.config.heat.clone()));
         manager.ready(&status(&app));
         (self.on_ready)(&app);
+        file.tell_digest(engine.clone());
 
-        let mut life = Life { app: app.clone(), config: self.config, file: self.file, cameras, manager };
+        let mut life =
+            Life { app: app.clone(), config: self.config, file: self.file, cameras, secrets, manager };
         life.go_on(&mut signals, self.until_end).await;
 
         manager.stopping();
@@ -114,8 +118,9 @@ impl Service {
         Ok(())
     }
 
-    async fn start_outputs(&self, app: &Arc<App>, outputs: &mut JoinSet<()>) -> Result<(), String> {
+    async fn start_outputs(&self, app: &Arc<App>, outputs: &mut JoinSet<()>) -> Result<Secrets, String> {
         let config = &self.config;
+        let mut secrets = Secrets::default();
         let quality = config.snapshots.as_ref().map_or(85, |s| s.quality);
         // Ends with the program: it waits for reports, and none comes any more.
         tokio::spawn(publish::run(app.engine.clone(), app.log.clone(), quality));
@@ -125,6 +130,7 @@ impl Service {
         if let Some(settings) = &config.http {
             let server = http::start(app.clone(), settings).await?;
             app.http_address.get_or_init(|| server.address());
+            secrets.http = Some(server.secrets());
             outputs.spawn(server.ended());
         }
         if let Some(settings) = &config.snapshots {
@@ -133,8 +139,22 @@ impl Service {
         if let Some(settings) = &config.display {
             outputs.spawn(display::run(app.clone(), display::Screen::open(settings)?));
         }
-        Ok(())
+        for (i, settings) in config.webhooks.iter().enumerate() {
+            secrets.webhooks.push(Webhook::new(settings, i + 1)?);
+        }
+        app.health.webhooks.get_or_init(|| secrets.webhooks.iter().map(|w| w.counts.clone()).collect());
+        for webhook in &secrets.webhooks {
+            outputs.spawn(webhook::run(app.clone(), webhook.clone()));
+        }
+        Ok(secrets)
     }
+}
+
+/// Outputs with secrets in files, which are read again on SIGHUP.
+#[derive(Default)]
+struct Secrets {
+    http: Option<http::Secrets>,
+    webhooks: Vec<Arc<Webhook>>,
 }
 
 /// One pass over a grey picture, so that the first real one finds everything in place.
@@ -215,6 +235,7 @@ struct Life {
     config: Config,
     file: Option<PathBuf>,
     cameras: Cameras,
+    secrets: Secrets,
     manager: Manager,
 }
 
@@ -250,10 +271,18 @@ impl Life {
         }
     }
 
-    /// Reads the configuration again; a bad one changes nothing.
+    /// Reads again what may change while the program runs: secrets, certificates, the configuration's cameras. Each stays as
+    /// it is if what is there now is bad.
     fn reload(&mut self) {
-        let Some(file) = &self.file else { return };
         self.manager.reloading();
+        self.secrets.http.iter().for_each(http::Secrets::read_again);
+        self.secrets.webhooks.iter().for_each(|webhook| webhook.read_again());
+        self.reload_cameras();
+        self.manager.ready(&status(&self.app));
+    }
+
+    fn reload_cameras(&mut self) {
+        let Some(file) = &self.file else { return };
         match config::load(file) {
             Ok(new) => {
                 for section in self.config.sections_that_need_a_restart(&new) {
@@ -269,7 +298,6 @@ impl Life {
             }
             Err(e) => ::log::error!("{e}; the old configuration stays"),
         }
-        self.manager.ready(&status(&self.app));
     }
 }
 

@@ -24,5 +24,14 @@ pub(crate) fn run(path: &Path) -> Result<Outcome, Failure> {
     let n = config.cameras.len();
     let plural = if n == 1 { "" } else { "s" };
     writeln!(io::stdout(), "{}: good; {n} camera{plural}, model {}", path.display(), header.name())?;
+    if let Some(mqtt) = config.mqtt.as_ref().filter(|mqtt| mqtt.has_usual_names()) {
+        writeln!(
+            io::stdout(),
+            "note: another pg-camera at the broker {} needs another mqtt.base_topic ({:?} here) and mqtt.client_id ({:?})",
+            mqtt.host,
+            mqtt.base_topic,
+            mqtt.client_id
+        )?;
+    }
     Ok(Outcome::Done)
 }

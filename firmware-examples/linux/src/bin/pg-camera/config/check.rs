@@ -1,6 +1,6 @@
 //! What the types cannot say: ranges, names, and sections that need each other.
 
-use super::{Camera, Config, Http, MAX_PROMPT, MAX_PROMPTS, Mqtt};
+use super::{Camera, Config, Http, MAX_PROMPT, MAX_PROMPTS, Mqtt, webhook};
 use crate::camera::zone;
 use pg_runtime::platform::sizes;
 use pg_targets::camera::Location;
@@ -44,6 +44,7 @@ pub(crate) fn check(config: &Config) -> Vec<String> {
         }
         check_camera(camera, &mut problems);
     }
+    problems.0.extend(webhook::validate(&config.webhooks, &names));
     if let Some(shown) = config.display.as_ref().and_then(|d| d.camera.as_ref())
         && !names.contains(shown)
     {

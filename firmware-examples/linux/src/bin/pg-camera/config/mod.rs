@@ -7,11 +7,13 @@ mod check;
 mod read;
 mod secret;
 mod section;
+mod webhook;
 
 pub(crate) use check::check;
 pub(crate) use read::{load, parse};
 pub(crate) use secret::Secret;
 pub(crate) use section::*;
+pub(crate) use webhook::{Snapshot, Target, Webhook};
 
 /// The commented sample: every key with its default.
 pub(crate) const SAMPLE: &str = include_str!("sample.toml");

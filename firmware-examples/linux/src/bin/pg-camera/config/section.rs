@@ -1,10 +1,11 @@
 //! The sections of the file.
 
-use super::Secret;
+use super::{Secret, Webhook};
 use crate::camera::motion;
 use crate::camera::schedule;
 use crate::camera::zone::{Polygon, Zone};
 use crate::engine::{bucket, dedupe, heat};
+use crate::http::remote::Host;
 use crate::prompt;
 use pg_targets::camera::{Location, Options};
 use schemars::JsonSchema;
@@ -29,6 +30,9 @@ pub(crate) struct Config {
     pub(crate) mqtt: Option<Mqtt>,
     /// Leave out to write no snapshots.
     pub(crate) snapshots: Option<Snapshots>,
+    /// Servers that are told of events.
+    #[serde(default, rename = "webhook")]
+    pub(crate) webhooks: Vec<Webhook>,
     /// Leave out to show nothing.
     pub(crate) display: Option<Display>,
     #[serde(default, rename = "camera")]
@@ -121,6 +125,9 @@ pub(crate) struct Http {
     pub(crate) insecure_i_know: bool,
     /// Names by which browsers may reach it, besides addresses and localhost.
     pub(crate) allowed_hosts: Vec<String>,
+    /// Hosts that pictures are fetched from for requests that name one by its address: `host` or `host:port`, with
+    /// `=address` behind it if the host is in the own network. Empty: pictures come inside requests only.
+    pub(crate) allow_http_images: Vec<Host>,
     /// Connections at a time.
     pub(crate) max_connections: usize,
     /// Viewers of live pictures at a time, of each camera.
@@ -140,6 +147,7 @@ impl Default for Http {
             viewer_token: None,
             insecure_i_know: false,
             allowed_hosts: Vec::new(),
+            allow_http_images: Vec::new(),
             max_connections: 256,
             max_viewers: 8,
             prompts: prompt::Settings::default(),
@@ -166,11 +174,12 @@ pub(crate) struct Mqtt {
     pub(crate) host: String,
     /// 1883, or 8883 with TLS, if left out.
     pub(crate) port: Option<u16>,
-    /// Different for every client of a broker.
+    /// Different for every client of a broker: two of the same name throw each other out.
     pub(crate) client_id: String,
     pub(crate) username: Option<String>,
     pub(crate) password: Option<Secret>,
-    /// First part of every topic.
+    /// First part of every topic. Different for every `pg-camera` of a broker: each takes off what it finds there of other
+    /// cameras.
     pub(crate) base_topic: String,
     /// Announce the entities to Home Assistant.
     pub(crate) discovery: bool,
@@ -396,6 +405,12 @@ impl Camera {
 }
 
 impl Mqtt {
+    /// Whether it is called as every `pg-camera` is whose configuration says nothing else.
+    pub(crate) fn has_usual_names(&self) -> bool {
+        let usual = Mqtt::default();
+        self.base_topic == usual.base_topic || self.client_id == usual.client_id
+    }
+
     /// The broker's port.
     pub(crate) fn port(&self) -> u16 {
         self.port.unwrap_or(if self.tls.is_some() { 8883 } else { 1883 })
@@ -413,6 +428,7 @@ impl Config {
             ("http", self.http == other.http),
             ("mqtt", self.mqtt == other.mqtt),
             ("snapshots", self.snapshots == other.snapshots),
+            ("webhook", self.webhooks == other.webhooks),
             ("display", self.display == other.display),
         ];
         same.into_iter().filter(|(_, is_same)| !is_same).map(|(name, _)| name).collect()

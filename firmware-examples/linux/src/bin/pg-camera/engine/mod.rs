@@ -19,6 +19,7 @@ pub(crate) use worker::Options;
 
 use crate::camera::Roster;
 use crate::event::ModelInfo;
+use pg_runtime::pictures::Caps;
 use pg_runtime::{Model, Prompt};
 use pg_targets::camera::FrameBuffer;
 use std::collections::VecDeque;
@@ -26,6 +27,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+/// What decoding a picture may cost that somebody sends.
+pub(crate) const PICTURE_CAPS: Caps = Caps { pixels: 16_000_000, scans: 100 };
 
 /// A prompt, tokenized.
 #[derive(Debug, Clone)]
@@ -209,6 +213,19 @@ impl Engine {
         Err(Busy { retry_after: self.typical().saturating_mul(waiting as u32 + 1) })
     }
 
+    /// Takes a request back whose sender has gone: one that waits leaves the queue, one that is being answered ends before
+    /// its next layer or token.
+    pub(crate) fn cancel(&self, reply: &Arc<Reply>) {
+        reply.cancel();
+        let mut state = self.shared.state();
+        let at = state.waiting.iter().position(|request| Arc::ptr_eq(&request.reply, reply));
+        let request = at.and_then(|i| state.waiting.remove(i));
+        drop(state);
+        if let Some(request) = request {
+            request.reply.finish(Finished::Cancelled);
+        }
+    }
+
     /// Requests that wait.
     pub(crate) fn queue_depth(&self) -> usize {
         self.shared.state().waiting.len()
@@ -246,5 +263,71 @@ impl Shared {
     /// Whether the thread has been told to end.
     pub(crate) fn is_stopping(&self) -> bool {
         self.state().stop
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Weights;
+    use crate::models;
+
+    fn options() -> Options {
+        Options {
+            threads: 1,
+            kernels: None,
+            max_prompt_tokens: 32,
+            max_new_tokens: 16,
+            max_side: 512,
+            max_queue: 1,
+        }
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_frees_the_queue_and_the_model() {
+        let (model, info) = models::open(models::DEMO.as_ref(), Weights::Mapped).unwrap();
+        let (engine, thread) = Engine::start(model, info, options(), Roster::default()).unwrap();
+        let shared = engine.shared().clone();
+        let steps = || shared.steps.load(Ordering::Relaxed);
+        let pause = |on: bool| {
+            shared.pace_percent.store(if on { 0 } else { 100 }, Ordering::Relaxed);
+            shared.wake();
+        };
+        let ask = || {
+            let mut picture = FrameBuffer::default();
+            picture.reset(64, 64).fill(90);
+            let question = engine.question("caption en", 0.0).unwrap();
+            engine.submit(picture, vec![question], 16, Duration::from_secs(3600))
+        };
+        // While it waits.
+        pause(true);
+        let first = ask().unwrap();
+        let refused = ask().unwrap_err();
+        assert!(refused.retry_after >= Duration::from_secs(1));
+        engine.cancel(&first);
+        assert_eq!(first.finished().await.finished, Some(Finished::Cancelled));
+        assert_eq!((engine.queue_depth(), steps()), (0, 0), "nothing of it was computed");
+        // The place is free for another, who is answered.
+        let second = ask().unwrap();
+        pause(false);
+        assert_eq!(second.finished().await.finished, Some(Finished::Done));
+        let whole = steps();
+        // While it is looked at: sometimes that is over before it can be taken back.
+        let taken_back = (0..100).find_map(|_| {
+            let begun = steps();
+            let reply = ask().unwrap();
+            while steps() == begun && reply.look().finished.is_none() {
+                std::hint::spin_loop();
+            }
+            engine.cancel(&reply);
+            while reply.look().finished.is_none() {
+                std::thread::yield_now();
+            }
+            (reply.look().finished == Some(Finished::Cancelled)).then(|| steps() - begun)
+        });
+        let taken_back = taken_back.expect("none of a hundred was taken back in the middle");
+        assert!((1..whole).contains(&taken_back), "{taken_back} of {whole} steps");
+        engine.stop();
+        thread.join().unwrap();
     }
 }

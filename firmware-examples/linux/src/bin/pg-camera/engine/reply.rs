@@ -53,8 +53,8 @@ impl Reply {
         Reply { state: Mutex::new(state), changed: Notify::new(), cancelled: AtomicBool::new(false) }
     }
 
-    /// Ends the request before its next token; who asked has gone.
-    pub(crate) fn cancel(&self) {
+    /// Ends the request before its next layer or token; who asked has gone.
+    pub(super) fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
     }
 

@@ -67,10 +67,7 @@ pub(super) async fn receive<T: DeserializeOwned>(
     context: &Context,
     request: Request,
 ) -> Result<Received<T>, Failure> {
-    if let Err(failure) = check_room(context) {
-        body::pass_over(request).await;
-        return Err(failure);
-    }
+    check_room(context)?;
     body::receive(context, request).await
 }
 
@@ -207,7 +204,7 @@ impl Asked {
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        self.reply.cancel();
+        self.context.app.engine.cancel(&self.reply);
     }
 }
 

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -21,6 +22,40 @@ const WHOLE_TIME: Duration = Duration::from_secs(120);
 const LINGER_TIME: Duration = Duration::from_secs(5);
 /// Bytes of it.
 const LINGER_BYTES: usize = 4 * MAX_BODY;
+
+/// A request's body. What nobody has read of it when it is dropped is left to [`Rest`].
+#[derive(Debug)]
+pub(super) struct Unread {
+    incoming: Option<Incoming>,
+    left: Arc<Mutex<Option<Incoming>>>,
+}
+
+/// What becomes of the rest of a request's body: whoever is still sending hears the answer only if all is taken. If the
+/// connection were closed on him, the system would throw the answer away.
+#[derive(Debug)]
+pub(super) struct Rest(Arc<Mutex<Option<Incoming>>>);
+
+/// A request whose body may be left unread.
+pub(super) fn keep_rest(request: hyper::Request<Incoming>) -> (Request, Rest) {
+    let left = Arc::new(Mutex::new(None));
+    (request.map(|body| Unread { incoming: Some(body), left: left.clone() }), Rest(left))
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = self.incoming.take();
+    }
+}
+
+impl Rest {
+    /// Reads what is left and drops it.
+    pub(super) async fn pass_over(self) {
+        let left = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut body) = left {
+            let _ = tokio::time::timeout(LINGER_TIME, linger(&mut body)).await;
+        }
+    }
+}
 
 /// Something that came in a body, and the room that it takes while it is used.
 #[derive(Debug)]
@@ -56,18 +91,11 @@ pub(super) async fn receive_bytes(
     request: Request,
     types: &[&str],
 ) -> Result<Received<Vec<u8>>, Failure> {
-    let (head, mut body) = request.into_parts();
-    let read = match check_type(&head.headers, types) {
-        Ok(()) => read(context, &mut body).await,
-        Err(failure) => Err(failure),
-    };
-    match read {
-        Ok((value, room)) => Ok(Received { value, room }),
-        Err(failure) => {
-            let _ = tokio::time::timeout(LINGER_TIME, linger(&mut body)).await;
-            Err(failure)
-        }
-    }
+    check_type(request.headers(), types)?;
+    let mut body = request.into_body();
+    let Some(incoming) = &mut body.incoming else { return Err(broken()) };
+    let (value, room) = read(context, incoming).await?;
+    Ok(Received { value, room })
 }
 
 fn check_type(headers: &HeaderMap, types: &[&str]) -> Result<(), Failure> {
@@ -132,16 +160,13 @@ async fn piece(body: &mut Incoming) -> Result<Option<Bytes>, Failure> {
                     return Ok(Some(data));
                 }
             }
-            Some(Err(_)) => {
-                return Err(Failure::new(StatusCode::BAD_REQUEST, "the body ends before it is complete"));
-            }
+            Some(Err(_)) => return Err(broken()),
         }
     }
 }
 
-/// Reads a body that is of no use, so that its sender hears why.
-pub(super) async fn pass_over(request: Request) {
-    let _ = tokio::time::timeout(LINGER_TIME, linger(&mut request.into_body())).await;
+fn broken() -> Failure {
+    Failure::new(StatusCode::BAD_REQUEST, "the body ends before it is complete")
 }
 
 /// Reads the rest of a body and drops it.

@@ -1,6 +1,8 @@
 //! One connection: HTTP/1.1 with limits, cut off if its other side neither sends nor takes anything.
 
-use super::{Context, Request, Response, body, routes, security};
+use super::{Context, Response, body, routes, security};
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
@@ -39,7 +41,7 @@ where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut stopping = context.app.stopping();
-    let service = hyper::service::service_fn(move |request: Request| {
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let context = context.clone();
         async move { Ok::<_, Infallible>(answer(context, peer, request).await) }
     });
@@ -58,14 +60,16 @@ where
     let _ = tokio::time::timeout(LAST_TIME, connection).await;
 }
 
-async fn answer(context: Arc<Context>, peer: Peer, request: Request) -> Response {
+async fn answer(context: Arc<Context>, peer: Peer, request: Request<Incoming>) -> Response {
+    let (request, rest) = body::keep_rest(request);
     let mut response = match context.access.check(&request, peer) {
         Ok(scope) => routes::route(context.clone(), scope, peer, request).await,
         Err(failure) => {
-            body::pass_over(request).await;
+            drop(request);
             failure.into_response()
         }
     };
+    rest.pass_over().await;
     security::harden(&mut response);
     context.metrics.count(response.status());
     response

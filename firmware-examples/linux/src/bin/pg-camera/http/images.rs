@@ -1,9 +1,9 @@
-//! Pictures inside requests: `data:` addresses only, decoded within limits of size and time.
-//!
-//! Nothing is ever fetched: a program that reads addresses from requests can be made to knock at doors that only it
-//! reaches.
+//! Pictures of requests: in `data:` addresses, or fetched by `super::remote` from hosts that the configuration allows;
+//! decoded within limits of size and time.
 
+use super::remote::{Budget, FETCH_TIME};
 use super::{Context, Failure};
+use crate::engine::PICTURE_CAPS;
 use crate::prompt::images::{self, Images, Place};
 use base64::Engine as _;
 use base64::alphabet;
@@ -11,12 +11,11 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use hyper::StatusCode;
 use image::imageops::{self, FilterType};
 use image::{ImageBuffer, Rgb, RgbImage};
-use pg_runtime::pictures::{self, Caps};
+use pg_runtime::pictures;
 use pg_targets::camera::FrameBuffer;
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 
-/// What a picture may cost.
-const CAPS: Caps = Caps { pixels: 16_000_000, scans: 100 };
 /// For decoding all pictures of a request.
 const DECODE_TIME: Duration = Duration::from_secs(15);
 /// Pictures of a request.
@@ -31,7 +30,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// Decodes a picture. `param` is what the sender calls it.
 ///
 /// # Errors
-/// 400 if it is no picture that is taken, 503 if it takes too long.
+/// 400 if it is no picture that is taken or it cannot be fetched, 503 if it takes too long.
 pub(super) async fn decode(context: &Context, address: &str, param: &str) -> Result<FrameBuffer, Failure> {
     decode_some(context, &[address], Images::Last, param).await
 }
@@ -51,7 +50,7 @@ pub(super) async fn decode_some(
         return Err(Failure::bad(param, message));
     }
     let chosen = which.pick(addresses.len()).map_or(addresses, |i| &addresses[i..=i]);
-    let files: Vec<Vec<u8>> = chosen.iter().map(|a| bytes(a, param)).collect::<Result<_, _>>()?;
+    let (files, fetching) = files(context, chosen, param).await?;
     let slow = || Failure::later("pictures take too long to decode", Duration::from_secs(5));
     let side = context.app.engine.info().res as u32;
     let param = param.to_string();
@@ -59,7 +58,7 @@ pub(super) async fn decode_some(
         let place = context.decoders.clone().acquire_owned().await.map_err(|_| slow())?;
         let decoding = tokio::task::spawn_blocking(move || {
             // Held by the work itself, which goes on when nobody waits for it any more.
-            let _place = place;
+            let _places = (place, fetching);
             match &files[..] {
                 [one] => frame(one),
                 several => grid(several, side),
@@ -71,6 +70,41 @@ pub(super) async fn decode_some(
     tokio::time::timeout(DECODE_TIME, decoded).await.map_err(|_| slow())?
 }
 
+/// The files of pictures, and the place that is held until they are done with if any of them was fetched.
+async fn files(
+    context: &Context,
+    addresses: &[&str],
+    param: &str,
+) -> Result<(Vec<Vec<u8>>, Option<OwnedSemaphorePermit>), Failure> {
+    let is_fetched = |address: &&str| {
+        let scheme = address.split(':').next().unwrap_or_default();
+        !context.remote.is_off() && ["http", "https"].iter().any(|s| scheme.eq_ignore_ascii_case(s))
+    };
+    if !addresses.iter().any(is_fetched) {
+        let files = addresses.iter().map(|a| bytes(a, param)).collect::<Result<_, _>>()?;
+        return Ok((files, None));
+    }
+    let later = || Failure::later("other pictures are being fetched", FETCH_TIME);
+    let place = tokio::time::timeout(FETCH_TIME, context.remote.places.clone().acquire_owned());
+    let place = place.await.map_err(|_| later())?.map_err(|_| later())?;
+    let remote = context.remote.clone();
+    let wanted: Vec<(bool, String)> = addresses.iter().map(|a| (is_fetched(a), a.to_string())).collect();
+    let param = param.to_string();
+    let fetching = tokio::task::spawn_blocking(move || {
+        let mut budget = Budget::new();
+        let file = |(is_fetched, address): &(bool, String)| match is_fetched {
+            true => remote
+                .fetch(address, &mut budget)
+                .map_err(|e| Failure::bad(&param, format!("the picture {e}"))),
+            false => bytes(address, &param),
+        };
+        // The place is held by the work itself, which goes on when nobody waits for it any more.
+        wanted.iter().map(file).collect::<Result<_, _>>().map(|files| (files, Some(place)))
+    });
+    let failed = |_| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "the picture cannot be fetched");
+    fetching.await.map_err(failed)?
+}
+
 /// The bytes in a `data:` address.
 fn bytes(address: &str, param: &str) -> Result<Vec<u8>, Failure> {
     let start: String = address.chars().take(32).collect();
@@ -79,8 +113,8 @@ fn bytes(address: &str, param: &str) -> Result<Vec<u8>, Failure> {
         return Err(Failure::bad(
             param,
             format!(
-                "{start:?}… is not fetched: this program opens no connections for others; send the picture itself as \
-                 data:image/jpeg;base64,…"
+                "{start:?}… is not fetched: send the picture itself as data:image/jpeg;base64,…, or name its host in \
+                 http.allow_http_images"
             ),
         ));
     };
@@ -101,7 +135,7 @@ fn bytes(address: &str, param: &str) -> Result<Vec<u8>, Failure> {
 }
 
 fn frame(file: &[u8]) -> Result<FrameBuffer, String> {
-    let picture = pictures::decode_within(file, CAPS)?;
+    let picture = pictures::decode_within(file, PICTURE_CAPS)?;
     let mut frame = FrameBuffer::default();
     frame.show(&picture);
     Ok(frame)

@@ -222,9 +222,25 @@ fn program(text: &mut Text, context: &Context) {
     text.value(&[], app.engine.shared().reports.lost());
     text.family("snapshots_failed_total", "counter", "Snapshots that could not be written.");
     text.value(&[], n(&h.snapshots_failed));
+    webhooks(text, app);
     text.family("build_info", "gauge", "Version and model.");
     let model = app.engine.info();
     text.value(&[("version", env!("CARGO_PKG_VERSION")), ("model", &model.name), ("quant", model.quant)], 1);
+}
+
+fn webhooks(text: &mut Text, app: &App) {
+    let Some(all) = app.health.webhooks.get().filter(|all| !all.is_empty()) else { return };
+    let numbered = || all.iter().enumerate().map(|(i, counts)| ((i + 1).to_string(), counts));
+    text.family("webhook_events_total", "counter", "Events for webhooks by what became of them.");
+    for (n, counts) in numbered() {
+        for (result, count) in [("sent", &counts.sent), ("failed", &counts.failed), ("lost", &counts.lost)] {
+            text.value(&[("webhook", &n), ("result", result)], count.load(Ordering::Relaxed));
+        }
+    }
+    text.family("webhook_pending", "gauge", "Events that wait to be sent.");
+    for (n, counts) in numbered() {
+        text.value(&[("webhook", &n)], counts.pending.load(Ordering::Relaxed));
+    }
 }
 
 /// The text form; names get the program's prefix.

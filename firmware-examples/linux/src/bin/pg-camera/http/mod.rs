@@ -2,8 +2,8 @@
 //!
 //! `listener` and `connection` bound what strangers can take (connections, header and body sizes, slow reading and
 //! writing), `security` decides who may do what, `routes` says which address is served where. Interfaces ask the model
-//! through `ask`. Absent: anything that fetches from elsewhere (pictures come inside requests or from cameras), and what
-//! the model is asked, which `crate::prompt` decides.
+//! through `ask`. Pictures come inside requests or from cameras, and through `remote` from hosts that the configuration
+//! allows. Absent: what the model is asked, which `crate::prompt` decides.
 
 mod ask;
 mod body;
@@ -20,6 +20,7 @@ mod moondream;
 mod openai;
 mod page;
 mod query;
+pub(crate) mod remote;
 mod routes;
 mod security;
 mod stream;
@@ -29,7 +30,6 @@ mod tls;
 use crate::app::App;
 use crate::config;
 use failure::Failure;
-use hyper::body::Incoming;
 use listener::{Listener, Socket};
 use security::Access;
 use std::net::SocketAddr;
@@ -37,7 +37,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-type Request = hyper::Request<Incoming>;
+type Request = hyper::Request<body::Unread>;
 type Response = hyper::Response<stream::Body>;
 
 /// Bytes of a request's body.
@@ -59,13 +59,34 @@ struct Context {
     feeds: live::Feeds,
     body_room: Arc<Semaphore>,
     decoders: Arc<Semaphore>,
+    remote: Arc<remote::Remote>,
 }
 
 /// The server, from being bound to its end.
 #[derive(Debug)]
 pub(crate) struct Server {
     address: SocketAddr,
+    secrets: Secrets,
     tasks: JoinSet<()>,
+}
+
+/// What of the server is in files that can change.
+#[derive(Debug, Clone)]
+pub(crate) struct Secrets {
+    context: Arc<Context>,
+    #[cfg(feature = "tls")]
+    tls: Option<Arc<tls::Tls>>,
+}
+
+impl Secrets {
+    /// Reads tokens and certificate again; bad ones change nothing.
+    pub(crate) fn read_again(&self) {
+        self.context.access.read_again(&self.context.settings);
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            tls.read_again();
+        }
+    }
 }
 
 /// Binds, and serves on the current runtime until the program ends.
@@ -81,6 +102,7 @@ pub(crate) async fn start(app: Arc<App>, settings: &config::Http) -> Result<Serv
         feeds: live::Feeds::default(),
         body_room: Arc::new(Semaphore::new(ALL_BODIES / BODY_PIECE)),
         decoders: Arc::new(Semaphore::new(DECODERS)),
+        remote: Arc::new(remote::Remote::new(&settings.allow_http_images)),
         settings: settings.clone(),
         app,
     });
@@ -89,10 +111,11 @@ pub(crate) async fn start(app: Arc<App>, settings: &config::Http) -> Result<Serv
     let mut tasks = JoinSet::new();
     #[cfg(feature = "tls")]
     let tls = settings.tls.as_ref().map(tls::Tls::load).transpose()?.map(Arc::new);
-    #[cfg(feature = "tls")]
-    if let Some(tls) = &tls {
-        tasks.spawn(tls::read_again_on_hangup(tls.clone(), context.app.stopping()));
-    }
+    let secrets = Secrets {
+        context: context.clone(),
+        #[cfg(feature = "tls")]
+        tls: tls.clone(),
+    };
     let room = Arc::new(Semaphore::new(settings.max_connections));
     let server = |socket| Listener { socket, room: room.clone(), context: context.clone() };
     if let Some(path) = &settings.unix {
@@ -108,13 +131,18 @@ pub(crate) async fn start(app: Arc<App>, settings: &config::Http) -> Result<Serv
     tasks.spawn(metrics::watch(context.app.clone(), context.metrics.clone()));
     let scheme = if settings.tls.is_some() { "https" } else { "http" };
     ::log::info!("http: serving on {scheme}://{address}");
-    Ok(Server { address, tasks })
+    Ok(Server { address, secrets, tasks })
 }
 
 impl Server {
     /// Where it serves: the port that was chosen, if the configuration left that open.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What of it can be read again.
+    pub(crate) fn secrets(&self) -> Secrets {
+        self.secrets.clone()
     }
 
     /// Returns when the program ends and all connections are closed.

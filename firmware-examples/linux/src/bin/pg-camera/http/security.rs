@@ -18,6 +18,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 /// Name of the cookie.
 const COOKIE: &str = "pg_camera_token";
@@ -43,10 +44,33 @@ pub(super) enum Scope {
 
 /// The rules of a configuration.
 pub(super) struct Access {
-    admin: Option<String>,
-    viewer: Option<String>,
+    tokens: RwLock<Tokens>,
     listen: IpAddr,
     hosts: Vec<String>,
+}
+
+struct Tokens {
+    admin: Option<String>,
+    viewer: Option<String>,
+}
+
+impl Tokens {
+    fn read(settings: &config::Http) -> Result<Self, String> {
+        let read = |key: &str, secret: &Option<config::Secret>| -> Result<Option<String>, String> {
+            let Some(secret) = secret else { return Ok(None) };
+            let token = secret.read().map_err(|e| format!("http.{key}: {e}"))?;
+            if token.len() < MIN_TOKEN {
+                return Err(format!(
+                    "http.{key}: {secret:?}: fewer than {MIN_TOKEN} letters can be guessed; make one with `openssl rand -hex 32`"
+                ));
+            }
+            Ok(Some(token))
+        };
+        Ok(Tokens {
+            admin: read("admin_token", &settings.admin_token)?,
+            viewer: read("viewer_token", &settings.viewer_token)?,
+        })
+    }
 }
 
 /// Without the tokens.
@@ -65,22 +89,29 @@ impl Access {
     /// # Errors
     /// If a token cannot be read or is too short.
     pub(super) fn new(settings: &config::Http, listen: SocketAddr) -> Result<Self, String> {
-        let read = |key: &str, secret: &Option<config::Secret>| -> Result<Option<String>, String> {
-            let Some(secret) = secret else { return Ok(None) };
-            let token = secret.read().map_err(|e| format!("http.{key}: {e}"))?;
-            if token.len() < MIN_TOKEN {
-                return Err(format!(
-                    "http.{key}: {secret:?}: fewer than {MIN_TOKEN} letters can be guessed; make one with `openssl rand -hex 32`"
-                ));
-            }
-            Ok(Some(token))
-        };
         Ok(Access {
-            admin: read("admin_token", &settings.admin_token)?,
-            viewer: read("viewer_token", &settings.viewer_token)?,
+            tokens: RwLock::new(Tokens::read(settings)?),
             listen: listen.ip(),
             hosts: settings.allowed_hosts.iter().map(|h| h.to_ascii_lowercase()).collect(),
         })
+    }
+
+    /// Reads the tokens again; bad ones change nothing. What has begun to be answered goes on.
+    pub(super) fn read_again(&self, settings: &config::Http) {
+        if !self.has_tokens() {
+            return;
+        }
+        match Tokens::read(settings) {
+            Ok(tokens) => {
+                *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
+                ::log::info!("http: tokens read again");
+            }
+            Err(e) => ::log::error!("{e}; the old tokens stay"),
+        }
+    }
+
+    fn tokens(&self) -> RwLockReadGuard<'_, Tokens> {
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets a request pass, and says what its sender may do.
@@ -107,13 +138,15 @@ impl Access {
         let is =
             |own: &Option<String>| own.as_ref().is_some_and(|own| same(own.as_bytes(), token.as_bytes()));
         // Both are always compared: how long that takes says nothing.
-        let (admin, viewer) = (is(&self.admin), is(&self.viewer));
+        let tokens = self.tokens();
+        let (admin, viewer) = (is(&tokens.admin), is(&tokens.viewer));
         if admin { Some(Scope::Admin) } else { viewer.then_some(Scope::Viewer) }
     }
 
     /// Whether tokens are needed at all.
     pub(super) fn has_tokens(&self) -> bool {
-        self.admin.is_some() || self.viewer.is_some()
+        let tokens = self.tokens();
+        tokens.admin.is_some() || tokens.viewer.is_some()
     }
 
     fn scope(&self, headers: &HeaderMap) -> Option<Scope> {
@@ -257,8 +290,10 @@ mod tests {
 
     fn access(tokens: bool) -> Access {
         Access {
-            admin: tokens.then(|| ADMIN.to_string()),
-            viewer: tokens.then(|| VIEWER.to_string()),
+            tokens: RwLock::new(Tokens {
+                admin: tokens.then(|| ADMIN.to_string()),
+                viewer: tokens.then(|| VIEWER.to_string()),
+            }),
             listen: "192.168.1.5".parse().unwrap(),
             hosts: vec!["cam.example".into()],
         }

@@ -1,11 +1,9 @@
-//! TLS with a certificate from files, read again on SIGHUP.
+//! TLS with a certificate from files, which can be read again while it runs.
 
 use crate::config;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
@@ -39,13 +37,14 @@ impl Tls {
     }
 
     /// Reads the files again; bad ones change nothing.
-    ///
-    /// # Errors
-    /// As [`Tls::load`].
-    pub(super) fn reload(&self) -> Result<(), String> {
-        let config = read(&self.settings)?;
-        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
-        Ok(())
+    pub(super) fn read_again(&self) {
+        match read(&self.settings) {
+            Ok(config) => {
+                *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
+                ::log::info!("http.tls: certificate read again");
+            }
+            Err(e) => ::log::error!("{e}; the old certificate stays"),
+        }
     }
 
     /// Agrees on a key; `None` if that fails or takes too long.
@@ -58,20 +57,6 @@ impl Tls {
                 ::log::debug!("http: no TLS: {e}");
                 None
             }
-        }
-    }
-}
-
-/// Reads the certificate again at every SIGHUP, until the program ends.
-pub(super) async fn read_again_on_hangup(tls: Arc<Tls>, mut stopping: watch::Receiver<bool>) {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
-    loop {
-        tokio::select! {
-            _ = hangup.recv() => match tls.reload() {
-                Ok(()) => ::log::info!("http.tls: certificate read again"),
-                Err(e) => ::log::error!("{e}; the old certificate stays"),
-            },
-            _ = stopping.wait_for(|stop| *stop) => return,
         }
     }
 }

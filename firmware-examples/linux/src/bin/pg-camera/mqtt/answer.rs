@@ -68,8 +68,10 @@ pub(super) async fn ask(
     let text = question.text.clone();
     let min_score = question.min_score;
     let reply = engine.submit(picture, vec![question], engine.options().max_new_tokens, PATIENCE);
-    let Unwanted(reply) = &Unwanted(reply.map_err(|_| "the queue is full")?);
+    let reply = reply.map_err(|_| "the queue is full")?;
+    let unwanted = Unwanted { engine, reply: &reply };
     let seen = reply.finished().await;
+    drop(unwanted);
     match (seen.finished, seen.answers.first()) {
         (Some(Finished::Done), Some(said)) => Ok(tell(engine, &text, said, min_score, size, zones)),
         (Some(Finished::Refused), _) => Err(format!(
@@ -81,12 +83,15 @@ pub(super) async fn ask(
     }
 }
 
-/// Stops the model if nobody waits any longer.
-struct Unwanted(Arc<Reply>);
+/// Takes the request back if nobody waits any longer.
+struct Unwanted<'a> {
+    engine: &'a Engine,
+    reply: &'a Arc<Reply>,
+}
 
-impl Drop for Unwanted {
+impl Drop for Unwanted<'_> {
     fn drop(&mut self) {
-        self.0.cancel();
+        self.engine.cancel(self.reply);
     }
 }
 

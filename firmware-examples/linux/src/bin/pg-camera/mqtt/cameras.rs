@@ -8,7 +8,6 @@ use crate::config::Trigger;
 use crate::engine::Question;
 use crate::event::{Event, Kind};
 use pg_runtime::pictures;
-use pg_targets::camera::FrameBuffer;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -84,7 +83,7 @@ impl Cameras {
             let questions = camera.questions();
             let known = before.iter().position(|told| Arc::ptr_eq(&told.camera, camera));
             let picture = known.and_then(|i| before.swap_remove(i).picture);
-            let labels = topics::labels(&questions);
+            let labels = topics::labels(questions.iter().map(|q| &*q.text));
             let subject = subject(camera, &labels);
             self.names.retained(&subject, &mut self.wanted);
             for (topic, payload) in self.discovery.iter().flat_map(|d| d.entities(&subject)) {
@@ -174,35 +173,15 @@ impl Cuttings {
                 return Vec::new();
             }
         };
-        let cut = |(topic, corners)| Some((topic, cut(&picture, corners)?));
+        let cut = |(topic, corners)| Some((topic, crate::publish::cut(&picture, corners, QUALITY)?));
         self.boxes.into_iter().filter_map(cut).collect()
     }
-}
-
-fn cut(picture: &pictures::Picture, [x0, y0, x1, y1]: [u32; 4]) -> Option<Vec<u8>> {
-    let (x1, y1) = (x1.min(picture.width()), y1.min(picture.height()));
-    if x0 >= x1 || y0 >= y1 {
-        return None;
-    }
-    let frame = picture.frame();
-    let n = frame.format().bytes();
-    let (left, right) = (x0 as usize * n, x1 as usize * n);
-    let mut part = FrameBuffer::default();
-    part.reset((x1 - x0) as usize, (y1 - y0) as usize);
-    let row_bytes = part.width() * 3;
-    for (y, out) in (y0 as usize..).zip(part.data_mut().chunks_exact_mut(row_bytes)) {
-        let row = &frame.row(y)[left..right];
-        match n {
-            3 => out.copy_from_slice(row),
-            _ => out.chunks_exact_mut(3).zip(row.chunks_exact(n)).for_each(|(o, p)| o.fill(p[0])),
-        }
-    }
-    Some(crate::publish::encode(&part, QUALITY))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pg_targets::camera::FrameBuffer;
 
     #[test]
     fn objects_are_cut_out_of_pictures_where_they_are() {

@@ -3,10 +3,11 @@
 //!
 //! All of it happens in [`Client::next`], which may be dropped at any moment and called again.
 
+use super::Refusal;
 use super::codec::{self, Filter, Packet, Publish};
 use super::link::{Hello, Link};
 use super::outbox::{Message, Outbox, Received};
-use super::{Refusal, backoff::Backoff};
+use crate::backoff::Backoff;
 use std::collections::{BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::time::Duration;

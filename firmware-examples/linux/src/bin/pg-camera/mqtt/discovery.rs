@@ -4,7 +4,7 @@
 //! most 255 characters, so templates cut; the whole text is in the attributes.
 
 use super::codec::Filter;
-use super::topics::{AS_CONFIGURED, Names, ONLINE, Subject, slug};
+use super::topics::{AS_CONFIGURED, Names, ONLINE, Subject, label_part};
 use crate::event::Kind;
 use serde_json::{Value, json};
 
@@ -55,7 +55,7 @@ impl Discovery {
         let camera = subject.camera.as_str();
         let topic = |what: &str| self.names.camera(camera, what);
         let mut add = |component: &str, id: &str, name: &str, needs, own: Value| {
-            let uid = format!("{}_{}_{id}", self.names.node(), camera);
+            let uid = self.names.identifier(camera, id);
             let mut config = self.shared(camera, &uid, name, needs);
             if let (Value::Object(config), Value::Object(own)) = (&mut config, own) {
                 config.extend(own);
@@ -112,13 +112,13 @@ impl Discovery {
         });
         add("event", "event", "Event", Needs::Program, event);
         for label in &subject.labels {
-            let (id, topic) = (slug(label), |what: &str| self.names.label(camera, what, label));
+            let (id, topic) = (label_part(label), |what: &str| self.names.label(camera, what, label));
             let seen = json!({ "state_topic": topic("object") });
-            add("binary_sensor", &format!("object_{id}"), label, Needs::Camera, seen);
+            add("binary_sensor", &format!("object-{id}"), label, Needs::Camera, seen);
             let count = json!({ "state_topic": topic("count"), "state_class": "measurement" });
-            add("sensor", &format!("count_{id}"), &format!("{label} count"), Needs::Camera, count);
+            add("sensor", &format!("count-{id}"), &format!("{label} count"), Needs::Camera, count);
             let picture = json!({ "image_topic": topic("snapshot"), "content_type": "image/jpeg" });
-            add("image", &format!("picture_{id}"), &format!("{label} picture"), Needs::Program, picture);
+            add("image", &format!("picture-{id}"), &format!("{label} picture"), Needs::Program, picture);
         }
         all
     }

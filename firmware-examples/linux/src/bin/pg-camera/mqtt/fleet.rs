@@ -12,6 +12,7 @@ use super::outbox::{Message, Received};
 use super::topics::Names;
 use crate::app::App;
 use crate::config;
+use crate::engine::PICTURE_CAPS;
 use base64::Engine as _;
 use pg_runtime::pictures;
 use pg_targets::camera::FrameBuffer;
@@ -23,8 +24,6 @@ use std::sync::Arc;
 const MAX_FILE: usize = 12 << 20;
 /// Bytes of a message, at most: such a picture in base64, and what is around it.
 pub(super) const MAX_MESSAGE: usize = MAX_FILE / 3 * 4 + (64 << 10);
-/// Pixels of a picture, at most.
-const MAX_PIXELS: u64 = 16_000_000;
 /// Seconds for which the broker keeps messages for this machine while it is away.
 pub(super) const SESSION_EXPIRY: u32 = 24 * 3600;
 /// Messages that the broker sends before the first is acknowledged. With one, no machine has work in store while another
@@ -142,7 +141,7 @@ fn task(payload: Vec<u8>) -> Result<Task, String> {
 }
 
 fn decode(file: &[u8]) -> Result<FrameBuffer, String> {
-    let picture = pictures::decode(file, MAX_PIXELS).map_err(|e| format!("the picture {e}"))?;
+    let picture = pictures::decode_within(file, PICTURE_CAPS).map_err(|e| format!("the picture {e}"))?;
     let mut frame = FrameBuffer::default();
     frame.show(&picture);
     Ok(frame)

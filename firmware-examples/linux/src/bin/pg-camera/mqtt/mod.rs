@@ -1,11 +1,10 @@
 //! MQTT 5: events, states and pictures to a broker, commands from it, Home Assistant's discovery, work for a fleet.
 //!
-//! `client` keeps the connection (`codec`, `transport`, `link`, `backoff` below it) and `outbox` what is to be sent.
+//! `client` keeps the connection (`codec`, `transport`, `link` below it) and `outbox` what is to be sent.
 //! `topics` is the table of topics, `cameras` and `discovery` say what stands there, `commands` and `fleet` do what
 //! messages ask, `answer` asks the model. Not here: a broker, and MQTT 3, whose messages have no correlation data.
 
 mod answer;
-mod backoff;
 mod cameras;
 mod client;
 mod codec;

@@ -20,7 +20,6 @@
 //! | `fleet/answer` | answers to pictures that name no response topic | no |
 
 use super::codec::{Filter, Publish};
-use crate::engine::Question;
 use crate::event::Kind;
 use std::collections::BTreeSet;
 
@@ -31,6 +30,9 @@ pub(super) const OFFLINE: &str = "offline";
 pub(super) const AS_CONFIGURED: &str = "as configured";
 /// Labels of a camera that have topics; a camera that looks for more has events for the others.
 const MAX_LABELS: usize = 32;
+
+/// Letters of a label that has topics.
+const MAX_LABEL: usize = 64;
 
 /// What a camera can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,9 +75,15 @@ impl Names {
         Names { base: base.to_string() }
     }
 
-    /// Stands for the base topic in identifiers.
+    /// Stands for the base topic in identifiers: small letters, digits and `-`, everything else by its number.
     pub(super) fn node(&self) -> String {
-        slug(&self.base)
+        escape(&self.base, |c| matches!(c, 'a'..='z' | '0'..='9' | '-').then_some(c))
+    }
+
+    /// The identifier of a camera's entity, which no other entity of any camera or base topic has: neither the base topic's
+    /// part nor `what` has a `_`, so the first and the last one frame the camera.
+    pub(super) fn identifier(&self, camera: &str, what: &str) -> String {
+        format!("{}_{camera}_{what}", self.node())
     }
 
     pub(super) fn of(&self, what: &str) -> String {
@@ -131,11 +139,12 @@ fn filter(topic: String, wants_retained: bool) -> Filter {
 }
 
 /// What prompts say to look for, each once.
-pub(super) fn labels(questions: &[Question]) -> Vec<String> {
+pub(super) fn labels<'a>(prompts: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
-    for question in questions.iter().filter(|q| Kind::of_prompt(&q.text) == Kind::Detect) {
-        for label in things(&question.text) {
-            if all.len() < MAX_LABELS && all.iter().all(|l| slug(l) != slug(label)) {
+    for prompt in prompts.filter(|prompt| Kind::of_prompt(prompt) == Kind::Detect) {
+        for label in things(prompt) {
+            let is_short = label.chars().count() <= MAX_LABEL;
+            if is_short && all.len() < MAX_LABELS && all.iter().all(|l| slug(l) != slug(label)) {
                 all.push(label.to_string());
             }
         }
@@ -149,18 +158,36 @@ pub(super) fn things(prompt: &str) -> impl Iterator<Item = &str> {
     things.split(';').map(str::trim).filter(|thing| !thing.is_empty())
 }
 
-/// A label as one level of a topic: small ASCII letters and digits; other letters by their numbers, so that labels in any
-/// writing stay different.
+/// A label as one level of a topic: small ASCII letters, digits and `-` as they are, spaces as `_`, everything else by its
+/// number. Labels that differ in more than the size of letters stay different.
 pub(super) fn slug(label: &str) -> String {
-    let mut slug = String::new();
-    for c in label.chars().flat_map(char::to_lowercase).take(64) {
-        match c {
-            'a'..='z' | '0'..='9' | '-' => slug.push(c),
-            c if c.is_alphanumeric() => slug.push_str(&format!("u{:x}", u32::from(c))),
-            _ => slug.push('_'),
+    escape(&label.to_lowercase(), |c| match c {
+        'a'..='z' | '0'..='9' | '-' => Some(c),
+        ' ' => Some('_'),
+        _ => None,
+    })
+}
+
+/// A label as the last part of an identifier: as [`slug`], but without `_`, which separates the parts.
+pub(super) fn label_part(label: &str) -> String {
+    escape(&label.to_lowercase(), |c| match c {
+        'a'..='z' | '0'..='9' => Some(c),
+        ' ' => Some('-'),
+        _ => None,
+    })
+}
+
+/// A text in letters that topics and identifiers may have. What `plain` has no letter for stands as its number between two
+/// `U`, which `plain` never gives: so different texts stay different.
+fn escape(text: &str, plain: impl Fn(char) -> Option<char>) -> String {
+    let mut escaped = String::new();
+    for c in text.chars() {
+        match plain(c) {
+            Some(c) => escaped.push(c),
+            None => escaped.push_str(&format!("U{:x}U", u32::from(c))),
         }
     }
-    slug
+    escaped
 }
 
 #[cfg(test)]
@@ -172,14 +199,57 @@ mod tests {
         for (label, expected) in [
             ("person", "person"),
             ("Fire Truck", "fire_truck"),
-            ("a/b+c#", "a_b_c_"),
-            ("猫", "u732b"),
-            ("犬", "u72ac"),
-            ("x\0y", "x_y"),
+            ("a/b+c#", "aU2fUbU2bUcU23U"),
+            ("猫", "U732bU"),
+            ("t-shirt", "t-shirt"),
+            ("x\0y", "xU0Uy"),
         ] {
             assert_eq!(slug(label), expected);
         }
-        assert!(slug(&"語".repeat(10_000)).len() < 500);
+    }
+
+    #[test]
+    fn identifiers_and_topics_never_meet() {
+        let labels = [
+            "a b",
+            "a_b",
+            "a-b",
+            "a/b",
+            "aU5fUb",
+            "a u732b",
+            "猫",
+            "u732b",
+            "b_caption",
+            "caption",
+            "x_object-y",
+        ];
+        let slugs: BTreeSet<_> = labels.iter().map(|label| slug(label)).collect();
+        assert_eq!(slugs.len(), labels.len(), "{slugs:?}");
+        // Names that were chosen to read as parts of one another.
+        let bases = ["pg", "pg_a", "pg/a", "pg a", "PG", "pg_a_object-b"];
+        let cameras = ["a", "A", "a_b", "a_object", "a_object-b", "a_caption", "object-a", "-", "_", "a_a"];
+        let mut seen = BTreeSet::new();
+        for base in bases {
+            let names = Names::new(base);
+            for camera in cameras {
+                let parts =
+                    labels.iter().flat_map(|l| ["object", "count"].map(|w| format!("{w}-{}", label_part(l))));
+                for what in parts.chain(["caption", "event", "run"].map(String::from)) {
+                    let id = names.identifier(camera, &what);
+                    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+                    assert!(id.chars().all(is_plain), "{id}");
+                    assert!(seen.insert(id.clone()), "{id} twice: {base} {camera} {what}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn long_labels_have_events_only() {
+        let prompt = |n| format!("detect cat ; {}", "語".repeat(n));
+        let longest = prompt(MAX_LABEL);
+        assert_eq!(labels([longest.as_str(), "caption en"].into_iter()).len(), 2);
+        assert_eq!(labels([prompt(MAX_LABEL + 1).as_str()].into_iter()), ["cat"]);
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! Outputs of this machine: standard output, files, displays. Each reads the event log at its own pace.
+//! Where events go besides `http` and `mqtt`: standard output, files, displays, servers that take them by POST. Each
+//! reads the event log at its own pace.
 
 pub(crate) mod display;
 pub(crate) mod lines;
 pub(crate) mod snapshots;
+pub(crate) mod webhook;
 
 use crate::app::App;
 use crate::event::Event;

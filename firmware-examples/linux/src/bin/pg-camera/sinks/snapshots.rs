@@ -133,10 +133,10 @@ fn stem(path: &Path) -> Option<String> {
     is_ours.then(|| name.to_string())
 }
 
-/// In the order of time: `20261128T041559.123Z-door-19ace5e5a71-12-caption`.
+/// In the order of time, and its own for every event: `20261128T041559.123Z-door-19ace5e5a71-12-caption-340`.
 fn file_name(event: &Event) -> String {
     let time: String = event.ts.chars().filter(|c| !matches!(c, '-' | ':')).collect();
-    format!("{time}-{}-{}-{}", event.camera, event.id, event.kind.name())
+    format!("{time}-{}-{}-{}-{}", event.camera, event.id, event.kind.name(), event.seq)
 }
 
 /// Writes until the program ends and everything is written.
@@ -205,11 +205,21 @@ mod tests {
         }
         let names = names(&path);
         assert!(names.contains(&"notes.txt".to_string()));
-        assert!(names.iter().any(|n| n.starts_with("20231114T221339.000Z-door-1-2-caption")), "{names:?}");
+        assert!(names.iter().any(|n| n.starts_with("20231114T221339.000Z-door-1-2-caption-0.")), "{names:?}");
         assert!(
             names.iter().filter(|n| n.ends_with(".jpg")).count()
                 == names.iter().filter(|n| n.ends_with(".json")).count()
         );
+        fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn two_answers_about_one_picture_have_their_own_files() {
+        let (mut folder, path) = folder("own", "1M");
+        for seq in [1, 2] {
+            folder.write(&Event { seq, ..event(0) }, &[7; 100]).unwrap();
+        }
+        assert_eq!(names(&path).len(), 4, "{:?}", names(&path));
         fs::remove_dir_all(&path).unwrap();
     }
 

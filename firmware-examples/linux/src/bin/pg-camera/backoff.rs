@@ -1,4 +1,4 @@
-//! How long to wait before the broker is tried again.
+//! How long to wait before a server that was away is tried again.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
@@ -14,20 +14,20 @@ const SETTLED: Duration = Duration::from_secs(10);
 
 /// Counts tries.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     tries: u32,
 }
 
 impl Backoff {
     /// A connection has ended that had lasted for so long.
-    pub(super) fn was_up(&mut self, lasted: Duration) {
+    pub(crate) fn was_up(&mut self, lasted: Duration) {
         if lasted >= SETTLED {
             self.tries = 0;
         }
     }
 
     /// The next pause.
-    pub(super) fn next(&mut self, is_lasting: bool) -> Duration {
+    pub(crate) fn next(&mut self, is_lasting: bool) -> Duration {
         let whole = if is_lasting { LASTING } else { LONGEST.min(FIRST * (1 << self.tries.min(6))) };
         self.tries = self.tries.saturating_add(1);
         // Keys of hash maps are random: enough for this.
