@@ -26,7 +26,16 @@ fn the_sample_is_good() {
     let sample = text(&run(&["sample"]).stdout);
     let (code, out, errors) = with_config("check", &sample, &[]);
     assert_eq!((code, errors.as_str()), (0, ""));
-    assert!(out.ends_with(": good; 1 camera, model demo\n"), "{out}");
+    assert!(out.contains(": good; 1 camera, model demo\n"), "{out}");
+    // The sample has a broker, and the names that every pg-camera has at first.
+    assert!(
+        out.contains("\nnote: another pg-camera at the broker 127.0.0.1 needs another mqtt.base_topic"),
+        "{out}"
+    );
+    let named = sample.replace("base_topic = \"pg-camera\"", "base_topic = \"own\"");
+    let named = named.replace("client_id = \"pg-camera\"", "client_id = \"own\"");
+    let (code, out, _) = with_config("check", &named, &[]);
+    assert!(code == 0 && !out.contains("note:"), "{out}");
 }
 
 #[test]

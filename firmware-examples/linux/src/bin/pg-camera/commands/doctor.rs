@@ -72,6 +72,12 @@ fn of_config(config: &Config, found: &mut Vec<Check>) {
             }
         }
     }
+    for (i, webhook) in config.webhooks.iter().enumerate() {
+        if let Err(e) = webhook.target() {
+            let what = format!("webhook {}: {e}", i + 1);
+            found.push(Check::bad("webhook", Level::Problem, what, "write the secret into the file"));
+        }
+    }
     if let Some(mqtt) = &config.mqtt {
         found.push(broker(mqtt));
     }

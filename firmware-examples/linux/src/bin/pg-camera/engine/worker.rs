@@ -258,14 +258,17 @@ impl Worker {
             }
             let question = &questions[i];
             shared.live.begin(&camera.name, &question.text);
+            // A camera that was switched off may be on again by now: what was broken off stays so.
+            let mut is_broken_off = false;
             let answer = self.session.answer(&question.prompt, |event| {
                 if let Event::Token(so_far) = event {
                     shared.live.say(so_far.text());
                 }
-                go_on()
+                is_broken_off |= go_on().is_break();
+                if is_broken_off { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
             let Ok(answer) = answer else { return };
-            if go_on().is_break() {
+            if is_broken_off || go_on().is_break() {
                 return;
             }
             if is_search(&i) {
