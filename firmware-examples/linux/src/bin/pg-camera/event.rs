@@ -1,14 +1,13 @@
 //! What happened, as every output tells it: version 1 of the JSON form.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use std::sync::{Arc, OnceLock};
 
 /// Version of the JSON form.
 pub(crate) const VERSION: u32 = 1;
 
 /// Kinds of events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
     /// Something began or ended to move.
@@ -26,6 +25,10 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub(crate) const ALL: [Kind; 6] =
+        [Kind::Motion, Kind::Detect, Kind::Caption, Kind::Answer, Kind::Unchanged, Kind::Error];
+
     /// The kind of answer that a prompt asks for.
     pub(crate) fn of_prompt(text: &str) -> Self {
         match text.split_whitespace().next() {

@@ -2,6 +2,7 @@
 
 use super::{Camera, Config, Http, MAX_PROMPT, MAX_PROMPTS, Mqtt, webhook};
 use crate::camera::zone;
+use crate::http::remote::Host;
 use pg_runtime::platform::sizes;
 use pg_targets::camera::Location;
 use std::collections::BTreeSet;
@@ -70,6 +71,9 @@ fn check_http(http: &Http, problems: &mut Problems) {
     if http.viewer_token.is_some() && http.admin_token.is_none() {
         problems
             .say("http.viewer_token: needs http.admin_token too, or everybody could do more than a viewer");
+    }
+    for host in &http.allow_http_images {
+        problems.result("http.allow_http_images", host.parse::<Host>());
     }
     problems.range("http.max_connections", http.max_connections as f64, 1.0, 10_000.0);
     problems.range("http.max_viewers", http.max_viewers as f64, 0.0, 1000.0);

@@ -5,7 +5,6 @@ use crate::camera::motion;
 use crate::camera::schedule;
 use crate::camera::zone::{Polygon, Zone};
 use crate::engine::{bucket, dedupe, heat};
-use crate::http::remote::Host;
 use crate::prompt;
 use pg_targets::camera::{Location, Options};
 use schemars::JsonSchema;
@@ -127,7 +126,7 @@ pub(crate) struct Http {
     pub(crate) allowed_hosts: Vec<String>,
     /// Hosts that pictures are fetched from for requests that name one by its address: `host` or `host:port`, with
     /// `=address` behind it if the host is in the own network. Empty: pictures come inside requests only.
-    pub(crate) allow_http_images: Vec<Host>,
+    pub(crate) allow_http_images: Vec<String>,
     /// Connections at a time.
     pub(crate) max_connections: usize,
     /// Viewers of live pictures at a time, of each camera.

@@ -4,7 +4,7 @@ use super::Secret;
 use crate::event::Kind;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use ureq::http::{HeaderName, HeaderValue, Uri, uri::Scheme};
 
@@ -22,20 +22,24 @@ const OURS: [&str; 7] = [
 ];
 
 /// A server that is told of events by POST.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Webhook {
-    /// `http://…` or `https://…`; a file or credential with it if it is a secret itself.
-    pub(crate) url: Text,
-    /// Kinds of events; all if left out.
+    /// `http://…` or `https://…`.
+    pub(crate) url: Option<String>,
+    /// A file with the address instead, if that is a secret.
+    pub(crate) secret_url: Option<Secret>,
+    /// Kinds of events: `motion`, `detect`, `caption`, `answer`, `unchanged`, `error`; all if left out.
     #[serde(default)]
-    pub(crate) kinds: Vec<Kind>,
+    pub(crate) kinds: Vec<String>,
     /// Names of cameras; all if left out.
     #[serde(default)]
     pub(crate) cameras: Vec<String>,
-    /// Further lines of the request's header, such as `Authorization`.
+    /// Further lines of the request's header, each `Name: text`.
     #[serde(default)]
-    pub(crate) headers: BTreeMap<String, Text>,
+    pub(crate) headers: Vec<String>,
+    /// A file with such a line that is a secret, such as `Authorization: Bearer …`.
+    pub(crate) secret_header: Option<Secret>,
     /// Seconds for a request.
     #[serde(default = "ten_seconds")]
     pub(crate) timeout: f64,
@@ -45,6 +49,13 @@ pub(crate) struct Webhook {
     /// Events kept while the server is away or slow; the oldest are lost first.
     #[serde(default = "thirty_two")]
     pub(crate) max_pending: usize,
+}
+
+/// Without address and header: what is not marked as a secret may be one.
+impl fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Webhook").field("kinds", &self.kinds).finish_non_exhaustive()
+    }
 }
 
 /// The picture of an event.
@@ -58,37 +69,6 @@ pub(crate) enum Snapshot {
     Crop,
     /// All of it.
     Full,
-}
-
-/// A text, or where it is if nobody is to read it in the configuration.
-#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "expected a text, { file = \"…\" } or { credential = \"…\" }")]
-pub(crate) enum Text {
-    Plain(String),
-    Secret(Secret),
-}
-
-impl Text {
-    /// The text.
-    ///
-    /// # Errors
-    /// As [`Secret::read`].
-    fn read(&self) -> Result<String, String> {
-        match self {
-            Text::Plain(text) => Ok(text.clone()),
-            Text::Secret(secret) => secret.read(),
-        }
-    }
-}
-
-/// Plain texts too may be meant for nobody's eyes.
-impl fmt::Debug for Text {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Text::Plain(_) => f.write_str("a text"),
-            Text::Secret(secret) => secret.fmt(f),
-        }
-    }
 }
 
 fn ten_seconds() -> f64 {
@@ -123,24 +103,32 @@ impl Webhook {
     /// # Errors
     /// Which key cannot be used; never what it holds.
     pub(crate) fn target(&self) -> Result<Target, String> {
-        let url = self.url.read().map_err(|e| format!("url: {e}"))?;
-        let headers = self.headers.iter().map(|(name, value)| {
-            let value = value.read().map_err(|e| format!("headers.{name}: {e}"))?;
-            let mut value = HeaderValue::from_str(&value)
-                .map_err(|_| format!("headers.{name}: its text has letters that no header may have"))?;
-            value.set_sensitive(true);
-            Ok((header_name(name)?, value))
-        });
-        Ok(Target { url: address(&url)?, headers: headers.collect::<Result<_, String>>()? })
+        let url = match (&self.url, &self.secret_url) {
+            (Some(url), _) => address(url).map_err(|e| format!("url: {e}"))?,
+            (None, secret) => {
+                let read = secret.as_ref().map_or_else(|| Err("missing".into()), Secret::read);
+                read.and_then(|url| address(&url)).map_err(|e| format!("secret_url: {e}"))?
+            }
+        };
+        let mut headers = self.plain_headers()?;
+        if let Some(secret) = &self.secret_header {
+            let read = secret.read().and_then(|text| line(&text));
+            headers.push(read.map_err(|e| format!("secret_header: {e}"))?);
+        }
+        Ok(Target { url, headers })
     }
 
     /// Everything that is wrong with it, without reading files.
     pub(super) fn validate(&self) -> Result<(), String> {
-        if let Text::Plain(url) = &self.url {
-            address(url)?;
+        match &self.url {
+            Some(url) if self.secret_url.is_none() => drop(address(url).map_err(|e| format!("url: {e}"))?),
+            None if self.secret_url.is_some() => {}
+            _ => return Err("write either url or secret_url".into()),
         }
-        for name in self.headers.keys() {
-            header_name(name)?;
+        self.plain_headers()?;
+        if let Some(kind) = self.kinds.iter().find(|kind| Kind::ALL.iter().all(|k| k.name() != *kind)) {
+            let known = Kind::ALL.map(Kind::name).join(", ");
+            return Err(format!("kinds: {kind:?} is none of {known}"));
         }
         if !(0.1..=600.0).contains(&self.timeout) {
             return Err(format!("timeout: {} is not between 0.1 and 600", self.timeout));
@@ -150,37 +138,45 @@ impl Webhook {
         }
         Ok(())
     }
+
+    fn plain_headers(&self) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+        self.headers.iter().map(|text| line(text).map_err(|e| format!("headers: {e}"))).collect()
+    }
 }
 
 /// An address that can be posted to.
 fn address(text: &str) -> Result<Uri, String> {
     // The text is left out of complaints: it may be a secret.
-    let fail = || "url: expected http://host/path or https://host/path".to_string();
+    let fail = || "expected http://host/path or https://host/path".to_string();
     let url: Uri = text.parse().map_err(|_| fail())?;
     let host = url.authority().ok_or_else(fail)?;
     if !matches!(url.scheme_str(), Some("http" | "https")) || host.host().is_empty() {
         return Err(fail());
     }
     if host.as_str().contains('@') {
-        return Err("url: leave user and password out: put a line Authorization into headers".into());
+        return Err("leave user and password out: write a line Authorization as secret_header".into());
     }
     if url.scheme() == Some(&Scheme::HTTPS) && !cfg!(feature = "tls") {
-        return Err("url: this program was built without the feature tls: take http://".into());
+        return Err("this program was built without the feature tls: take http://".into());
     }
     Ok(url)
 }
 
-fn header_name(name: &str) -> Result<HeaderName, String> {
-    let parsed = HeaderName::from_bytes(name.as_bytes())
-        .map_err(|_| format!("headers: {name:?} is no name of a header"))?;
-    if OURS.contains(&parsed.as_str()) {
-        return Err(format!("headers: {name} is written by this program: leave it out"));
+/// A line of a header.
+fn line(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let fail = || "expected a line such as \"X-Place: door\"".to_string();
+    let (name, value) = text.split_once(':').ok_or_else(fail)?;
+    let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| fail())?;
+    if OURS.contains(&name.as_str()) {
+        return Err(format!("{name} is written by this program: leave it out"));
     }
-    Ok(parsed)
+    let mut value = HeaderValue::from_str(value.trim()).map_err(|_| fail())?;
+    value.set_sensitive(true);
+    Ok((name, value))
 }
 
 /// What is wrong with the list as a whole.
-pub(super) fn validate(all: &[Webhook], cameras: &std::collections::BTreeSet<&String>) -> Vec<String> {
+pub(super) fn validate(all: &[Webhook], cameras: &BTreeSet<&String>) -> Vec<String> {
     let mut problems = Vec::new();
     if all.len() > MAX_WEBHOOKS {
         problems.push(format!("{} webhooks: at most {MAX_WEBHOOKS} are possible", all.len()));
@@ -210,34 +206,42 @@ mod tests {
         let wrong = |text: &str| webhook(text).unwrap().validate().unwrap_err();
         assert!(wrong("url = \"ftp://x/secret\"").starts_with("url: expected http://"));
         assert!(wrong("url = \"secret\"").starts_with("url: expected http://"));
-        assert!(!wrong("url = \"http://u:secret@host/\"").contains("secret"));
-        assert!(wrong("url = \"http://h/\"\nheaders = { Host = \"x\" }").contains("leave it out"));
-        assert!(wrong("url = \"http://h/\"\nheaders = { \"a b\" = \"x\" }").contains("no name of a header"));
+        assert!(!wrong("url = \"http://u:secret@host/\"").contains("u:secret"));
+        assert!(wrong("").contains("either url or secret_url"));
+        assert!(wrong("url = \"http://h/\"\nsecret_url = { file = \"x\" }").contains("either"));
+        assert!(wrong("url = \"http://h/\"\nheaders = [\"Host: x\"]").contains("leave it out"));
+        assert!(
+            wrong("url = \"http://h/\"\nheaders = [\"a b: s3cret\"]").starts_with("headers: expected a line")
+        );
         assert!(wrong("url = \"http://h/\"\ntimeout = 0.0").contains("timeout"));
         assert!(wrong("url = \"http://h/\"\nmax_pending = 0").contains("max_pending"));
-        assert!(webhook("url = 7").unwrap_err().contains("expected a text, { file"));
-        assert!(webhook("url = \"http://h/\"\nkinds = [\"nothing\"]").is_err());
-        let shown =
-            format!("{:?}", webhook("url = \"http://h/s3cret\"\nheaders = { A = \"s3cret\" }").unwrap());
+        assert!(wrong("url = \"http://h/\"\nkinds = [\"nothing\"]").contains("none of motion, detect"));
+        let shown = format!("{:?}", webhook("url = \"http://h/s3cret\"\nheaders = [\"A: s3cret\"]").unwrap());
         assert!(!shown.contains("s3cret"), "{shown}");
     }
 
     #[test]
     fn secrets_come_from_their_files() {
-        let path = std::env::temp_dir().join(format!("pg-webhook-{}", std::process::id()));
-        std::fs::write(&path, "Bearer abc\n").unwrap();
+        let path =
+            |what: &str| std::env::temp_dir().join(format!("pg-webhook-{what}-{}", std::process::id()));
+        let (header, url) = (path("header"), path("url"));
+        std::fs::write(&header, "Authorization: Bearer abc\n").unwrap();
+        std::fs::write(&url, "http://h:81/x?y=1\n").unwrap();
+        let (at_header, at_url) = (header.display(), url.display());
         let text = format!(
-            "url = \"http://h:81/x?y=1\"\nheaders = {{ Authorization = {{ file = \"{}\" }}, X-A = \"b\" }}",
-            path.display()
+            "secret_url = {{ file = \"{at_url}\" }}\nsecret_header = {{ file = \"{at_header}\" }}\nheaders = [\"X-A: b\"]"
         );
         let webhook = webhook(&text).unwrap();
+        webhook.validate().unwrap();
         let target = webhook.target().unwrap();
         let values: Vec<&str> = target.headers.iter().map(|(_, v)| v.to_str().unwrap()).collect();
-        assert_eq!((target.host(), &values[..]), ("h", &["Bearer abc", "b"][..]));
-        std::fs::write(&path, "b\u{e4}d\u{7f}\n").unwrap();
-        assert!(webhook.target().is_err());
-        std::fs::remove_file(&path).unwrap();
+        assert_eq!((target.host(), &values[..]), ("h", &["b", "Bearer abc"][..]));
+        std::fs::write(&header, "Bearer s3cret\n").unwrap();
         let error = webhook.target().err().unwrap();
-        assert!(error.starts_with("headers.Authorization: ") && error.contains("cannot read"), "{error}");
+        assert!(error.starts_with("secret_header: expected a line") && !error.contains("s3cret"), "{error}");
+        std::fs::remove_file(&url).unwrap();
+        let error = webhook.target().err().unwrap();
+        assert!(error.starts_with("secret_url: ") && error.contains("cannot read"), "{error}");
+        std::fs::remove_file(&header).unwrap();
     }
 }

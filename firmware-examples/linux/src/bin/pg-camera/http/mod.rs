@@ -96,13 +96,15 @@ impl Secrets {
 pub(crate) async fn start(app: Arc<App>, settings: &config::Http) -> Result<Server, String> {
     let address: SocketAddr =
         settings.listen.parse().map_err(|_| format!("http.listen: {:?} is no address", settings.listen))?;
+    let hosts: Vec<remote::Host> =
+        settings.allow_http_images.iter().map(|host| host.parse()).collect::<Result<_, _>>()?;
     let context = Arc::new(Context {
         access: Access::new(settings, address)?,
         metrics: Arc::new(metrics::Metrics::new(&app)),
         feeds: live::Feeds::default(),
         body_room: Arc::new(Semaphore::new(ALL_BODIES / BODY_PIECE)),
         decoders: Arc::new(Semaphore::new(DECODERS)),
-        remote: Arc::new(remote::Remote::new(&settings.allow_http_images)),
+        remote: Arc::new(remote::Remote::new(&hosts)),
         settings: settings.clone(),
         app,
     });

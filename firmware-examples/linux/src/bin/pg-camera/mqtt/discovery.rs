@@ -10,9 +10,6 @@ use serde_json::{Value, json};
 
 /// Characters of a state.
 const STATE: usize = 255;
-/// Kinds of events, as the entity of a camera's events knows them.
-const KINDS: [Kind; 6] =
-    [Kind::Motion, Kind::Detect, Kind::Caption, Kind::Answer, Kind::Unchanged, Kind::Error];
 
 /// Makes the messages.
 #[derive(Debug, Clone)]
@@ -107,7 +104,7 @@ impl Discovery {
         add("text", "query", "Question", Needs::Camera, query);
         let event = json!({
             "state_topic": topic("event"),
-            "event_types": KINDS.map(Kind::name),
+            "event_types": Kind::ALL.map(Kind::name),
             "value_template": "{{ dict(value_json, event_type=value_json.kind) | to_json }}",
         });
         add("event", "event", "Event", Needs::Program, event);

@@ -1,14 +1,11 @@
 //! The hosts that pictures may be fetched from, as the configuration names them.
 
-use schemars::JsonSchema;
-use serde::Deserialize;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 /// `host`, `host:port`, or either with `=address`: then names are not looked up, and the address may be one of the own
 /// network. A host that is an address stands for itself.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
-#[schemars(with = "String")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Host {
     /// In small letters, an address without brackets.
     name: String,
@@ -18,10 +15,10 @@ pub(crate) struct Host {
     address: Option<IpAddr>,
 }
 
-impl TryFrom<String> for Host {
-    type Error = String;
+impl FromStr for Host {
+    type Err = String;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, String> {
         let fail = || {
             format!(
                 "{text:?} is no host: write \"pictures.example\", \"pictures.example:8080\" or \"nas.lan=192.168.1.5\""
@@ -29,7 +26,7 @@ impl TryFrom<String> for Host {
         };
         let (host, address) = match text.split_once('=') {
             Some((host, address)) => (host, Some(address.parse::<IpAddr>().map_err(|_| fail())?)),
-            None => (text.as_str(), None),
+            None => (text, None),
         };
         let (name, port) = split_port(host).ok_or_else(fail)?;
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
@@ -76,7 +73,7 @@ mod tests {
     use super::*;
 
     fn host(text: &str) -> Host {
-        Host::try_from(text.to_string()).unwrap()
+        text.parse().unwrap()
     }
 
     #[test]
@@ -105,7 +102,7 @@ mod tests {
     #[test]
     fn what_is_no_host_is_refused() {
         for text in ["", ":80", "http://x", "x/y", "x:99999", "x:", "a b", "x=nas", "[::1", "[::1]x", "*"] {
-            assert!(Host::try_from(text.to_string()).unwrap_err().contains("is no host"), "{text}");
+            assert!(text.parse::<Host>().unwrap_err().contains("is no host"), "{text}");
         }
     }
 }

@@ -50,7 +50,7 @@ impl Resolver for Names {
 }
 
 fn hosts(entries: &[String]) -> Vec<Host> {
-    entries.iter().map(|entry| Host::try_from(entry.clone()).unwrap()).collect()
+    entries.iter().map(|entry| entry.parse().unwrap()).collect()
 }
 
 /// Fetches from a server of this machine, which the configuration allows by its address.

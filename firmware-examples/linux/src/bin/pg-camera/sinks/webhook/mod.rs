@@ -112,7 +112,7 @@ impl Webhook {
 
     fn wants(&self, event: &Event) -> bool {
         let s = &self.settings;
-        (s.kinds.is_empty() || s.kinds.contains(&event.kind))
+        (s.kinds.is_empty() || s.kinds.iter().any(|kind| kind == event.kind.name()))
             && (s.cameras.is_empty() || s.cameras.iter().any(|name| **name == *event.camera))
     }
 
