@@ -59,15 +59,19 @@ def check(is_so, what):
 class Daemon:
     """Runs from `with` to its end."""
 
-    def __init__(self, program, http="", listen="127.0.0.1:0", max_queue=4, trigger="always", history=1000, tokens=False):
+    def __init__(self, program, http="", listen="127.0.0.1:0", max_queue=4, trigger="always", history=1000, tokens=False,
+                 config=CONFIG, before=(), env=None, input=None, lines=None):
+        """`before` is put before the command, `env` added to its environment; `input` and `lines` are its standard input and output."""
         self.program = program
+        self.text_of_config, self.before, self.input, self.lines = config, list(before), input, lines
+        self.env = {"RUST_LOG": "info", "PATH": "/usr/bin:/bin", **(env or {})}
         self.folder = tempfile.TemporaryDirectory()
         self.path = pathlib.Path(self.folder.name)
         if tokens:
             for name, token in (("admin", ADMIN), ("viewer", VIEWER)):
                 (self.path / name).write_text(token + "\n")
                 http += f'\n{name}_token = {{{{ file = "{self.path}/{name}" }}}}'
-        self.config = dict(listen=listen, http=http.format(folder=self.path), max_queue=max_queue, trigger=trigger, history=history)
+        self.config = dict(listen=listen, folder=self.path, http=http.format(folder=self.path), max_queue=max_queue, trigger=trigger, history=history)
 
     def __enter__(self):
         self.start()
@@ -75,11 +79,11 @@ class Daemon:
 
     def start(self, listen=None):
         self.config["listen"] = listen or self.config["listen"]
-        (self.path / "camera.toml").write_text(CONFIG.format(**self.config))
+        (self.path / "camera.toml").write_text(self.text_of_config.format(**self.config))
         self.log = open(self.path / "log", "w+")
         self.process = subprocess.Popen(
-            [self.program, "run", "-c", str(self.path / "camera.toml")], stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=self.log, env={"RUST_LOG": "info", "PATH": "/usr/bin:/bin"},
+            [*self.before, self.program, "run", "-c", str(self.path / "camera.toml")], stdin=self.input or subprocess.DEVNULL,
+            stdout=self.lines or subprocess.DEVNULL, stderr=self.log, env=self.env,
         )
         self.address = self.logged(r"http: serving on https?://(\S+)")
         self.scheme = "https" if "https://" + self.address in self.text() else "http"
