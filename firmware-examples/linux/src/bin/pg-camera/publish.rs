@@ -7,15 +7,20 @@ use crate::log::Log;
 use pg_runtime::pictures::Picture;
 use pg_targets::camera::FrameBuffer;
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The name of what belongs together: different in every life of the program.
+/// The name of what belongs together: different in every life of the program, whatever the clock shows. A board without one
+/// that runs on starts at nearly the same time after every power cut, so four digits are random.
 pub(crate) fn id(incident: u64) -> String {
-    static LIFE: OnceLock<u64> = OnceLock::new();
-    let life =
-        LIFE.get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis() as u64));
-    format!("{life:x}-{incident}")
+    static LIFE: OnceLock<String> = OnceLock::new();
+    let life = LIFE.get_or_init(|| {
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis());
+        let random = RandomState::new().build_hasher().finish() as u16;
+        format!("{started:x}{random:04x}")
+    });
+    format!("{life}-{incident}")
 }
 
 /// Turns reports into events for as long as the program runs. `quality` is that of the pictures, 1 to 100.
