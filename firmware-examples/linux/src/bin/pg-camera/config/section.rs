@@ -250,7 +250,8 @@ pub(crate) struct Snapshots {
     /// Bytes that the folder may take, such as "500M"; the oldest go first.
     #[serde(default = "half_a_gigabyte")]
     pub(crate) max_size: String,
-    /// Days after which they go.
+    /// Days after which they go, as the wall clock counts them at the start and the steady clock from then on: a clock that
+    /// is set meanwhile removes nothing.
     #[serde(default = "two_weeks")]
     pub(crate) max_days: f64,
     /// JPEG quality, 1 to 100.

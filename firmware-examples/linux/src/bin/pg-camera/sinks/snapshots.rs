@@ -3,22 +3,29 @@
 //! Each file is written under another name and renamed, so that one that is there is whole, whatever happens meanwhile.
 //! The picture comes first: a JSON file always has its picture. The oldest go first when the folder is full, or a file is
 //! too old.
+//!
+//! The wall clock is asked how old a file is only when the program starts; from then on the steady clock counts. So a clock
+//! that is set, however far, removes nothing, and what was written before it was set is neither older nor newer for it.
 
 use super::Reader;
 use crate::app::App;
 use crate::config;
 use crate::event::Event;
 use pg_runtime::platform::{files, sizes};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Events written at a time.
 const BATCH: usize = 16;
+/// Snapshots that are written in a row before it is said that they can be: on a disk that is full, small ones still fit.
+const SOUND: u32 = 4;
+/// A file from before this time (January 2024) was written while the clock was not set: nobody knows how old it is.
+const CLOCK_WAS_SET: Duration = Duration::from_secs(1_704_067_200);
 
 /// The folder and what may be in it.
 #[derive(Debug)]
@@ -26,8 +33,11 @@ pub(crate) struct Folder {
     path: PathBuf,
     max_bytes: u64,
     max_age: Duration,
-    /// What is in it, by name and so by time: listed once, because a full folder has thousands of files.
-    kept: BTreeMap<String, Snapshot>,
+    /// What is in it, the oldest first: listed once, because a full folder has thousands of files.
+    kept: VecDeque<Snapshot>,
+    /// What it takes.
+    bytes: u64,
+    opened: Instant,
 }
 
 impl Folder {
@@ -42,7 +52,9 @@ impl Folder {
         let mut folder = Folder {
             max_bytes: sizes::parse(&settings.max_size)?,
             max_age: Duration::from_secs_f64(settings.max_days * 86_400.0),
-            kept: BTreeMap::new(),
+            kept: VecDeque::new(),
+            bytes: 0,
+            opened: Instant::now(),
             path: path.clone(),
         };
         let probe = path.join(format!(".probe-{}", std::process::id()));
@@ -54,8 +66,9 @@ impl Folder {
                 let _ = fs::remove_file(entry.path());
             }
         }
-        folder.kept = list(&path).map_err(fail)?;
-        folder.make_room(0, SystemTime::now()).map_err(fail)?;
+        folder.kept = list(&path, SystemTime::now()).map_err(fail)?;
+        folder.bytes = folder.kept.iter().map(|s| s.bytes).sum();
+        folder.make_room(0, Duration::ZERO).map_err(fail)?;
         Ok(folder)
     }
 
@@ -65,7 +78,8 @@ impl Folder {
     /// If it cannot be written; then nothing of it is left.
     fn write(&mut self, event: &Event, picture: &[u8]) -> io::Result<()> {
         let json = serde_json::to_vec(event).map_err(io::Error::other)?;
-        let (bytes, now) = ((picture.len() + json.len()) as u64, SystemTime::now());
+        let bytes = (picture.len() + json.len()) as u64;
+        let now = self.opened.elapsed();
         self.make_room(bytes, now)?;
         let name = file_name(event);
         let jpeg = self.path.join(format!("{name}.jpg"));
@@ -74,53 +88,73 @@ impl Folder {
             // The disk is full: half a snapshot is of no use.
             let _ = fs::remove_file(&jpeg);
         })?;
-        self.kept.insert(name, Snapshot { bytes, modified: now });
+        self.kept.push_back(Snapshot { name, bytes, age: Duration::ZERO, since: now });
+        self.bytes += bytes;
         Ok(())
     }
 
-    /// Removes what is too old, and the oldest until there is room for so many bytes more.
-    fn make_room(&mut self, bytes: u64, now: SystemTime) -> io::Result<()> {
-        let mut used: u64 = self.kept.values().map(|s| s.bytes).sum();
-        let mut gone = Vec::new();
-        for (name, snapshot) in &self.kept {
-            let age = now.duration_since(snapshot.modified).unwrap_or_default();
-            if used + bytes > self.max_bytes || age > self.max_age {
-                used -= snapshot.bytes;
-                gone.push(name.clone());
-            }
-        }
-        for name in gone {
+    /// Removes what is too old, and the oldest until there is room for so many bytes more; `now` counts from when it was
+    /// opened.
+    fn make_room(&mut self, bytes: u64, now: Duration) -> io::Result<()> {
+        while let Some((i, snapshot)) = self.unwanted(bytes, now) {
             // The JSON file first: none is ever without its picture.
             for ending in ["json", "jpg"] {
-                match fs::remove_file(self.path.join(format!("{name}.{ending}"))) {
+                match fs::remove_file(self.path.join(format!("{}.{ending}", snapshot.name))) {
                     Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                     _ => {}
                 }
             }
-            self.kept.remove(&name);
+            self.bytes -= snapshot.bytes;
+            self.kept.remove(i);
         }
         Ok(())
     }
+
+    /// One that has to go, and its place. Ages need not be in order: those of some are not known.
+    fn unwanted(&self, bytes: u64, now: Duration) -> Option<(usize, &Snapshot)> {
+        let is_full = self.bytes + bytes > self.max_bytes;
+        self.kept.iter().enumerate().find(|(_, s)| is_full || s.age_at(now) > self.max_age)
+    }
 }
 
-/// The snapshots in a folder.
-fn list(folder: &Path) -> io::Result<BTreeMap<String, Snapshot>> {
-    let mut all: BTreeMap<String, Snapshot> = BTreeMap::new();
+/// The snapshots in a folder, the oldest first. Those that seem to come from the future are older than all others: they were
+/// written by a clock that has been set right since.
+fn list(folder: &Path, now: SystemTime) -> io::Result<VecDeque<Snapshot>> {
+    let mut all: BTreeMap<String, (u64, SystemTime)> = BTreeMap::new();
     for entry in fs::read_dir(folder)?.flatten() {
         let Some(name) = stem(&entry.path()) else { continue };
         let Ok(meta) = entry.metadata() else { continue };
         let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-        let snapshot = all.entry(name).or_insert(Snapshot { bytes: 0, modified });
-        snapshot.bytes += meta.len();
-        snapshot.modified = snapshot.modified.max(modified);
+        let (bytes, newest) = all.entry(name).or_insert((0, modified));
+        *bytes += meta.len();
+        *newest = modified.max(*newest);
     }
-    Ok(all)
+    // By name, and so by time; what follows keeps that order among equals.
+    let mut all: Vec<_> = all.into_iter().collect();
+    all.sort_by_key(|(_, (_, modified))| *modified <= now);
+    let snapshot = |(name, (bytes, modified)): (String, (u64, SystemTime))| {
+        let is_known = modified >= SystemTime::UNIX_EPOCH + CLOCK_WAS_SET;
+        let age = now.duration_since(modified).ok().filter(|_| is_known).unwrap_or_default();
+        Snapshot { name, bytes, age, since: Duration::ZERO }
+    };
+    Ok(all.into_iter().map(snapshot).collect())
 }
 
+/// A picture and its event.
 #[derive(Debug)]
 struct Snapshot {
+    /// Of both files, without their endings.
+    name: String,
     bytes: u64,
-    modified: SystemTime,
+    /// How old it was at that time since the folder was opened.
+    age: Duration,
+    since: Duration,
+}
+
+impl Snapshot {
+    fn age_at(&self, now: Duration) -> Duration {
+        self.age + now.saturating_sub(self.since)
+    }
 }
 
 /// The name of one of our files without its ending; other files in the folder are left alone.
@@ -133,7 +167,7 @@ fn stem(path: &Path) -> Option<String> {
     is_ours.then(|| name.to_string())
 }
 
-/// In the order of time, and its own for every event: `20261128T041559.123Z-door-19ace5e5a71-12-caption-340`.
+/// In the order of time, and its own for every event: `20261128T041559.123Z-door-19ace5e5a71c0de-12-caption-340`.
 fn file_name(event: &Event) -> String {
     let time: String = event.ts.chars().filter(|c| !matches!(c, '-' | ':')).collect();
     format!("{time}-{}-{}-{}-{}", event.camera, event.id, event.kind.name(), event.seq)
@@ -142,29 +176,34 @@ fn file_name(event: &Event) -> String {
 /// Writes until the program ends and everything is written.
 pub(crate) async fn run(app: Arc<App>, mut folder: Folder) {
     let mut reader = Reader::new(app.clone());
-    let mut complained = false;
+    // Once one could not be written: those that could since the last that could not.
+    let mut trouble: Option<u32> = None;
     while let Some(events) = reader.next(BATCH).await {
         let written = tokio::task::spawn_blocking(move || {
-            let mut failed = (0, None);
-            for event in &events {
-                let Some(picture) = event.picture.as_ref().filter(|p| !p.is_empty()) else { continue };
-                if let Err(e) = folder.write(event, picture) {
-                    failed = (failed.0 + 1, Some(e));
-                }
-            }
-            (folder, failed)
+            let with_picture = |e: &Arc<Event>| e.picture.clone().filter(|p| !p.is_empty());
+            let tried = events.iter().filter_map(|e| Some(folder.write(e, &with_picture(e)?)));
+            let tried: Vec<_> = tried.collect();
+            (folder, tried)
         });
-        let Ok((back, (n_failed, error))) = written.await else { return };
+        let Ok((back, tried)) = written.await else { return };
         folder = back;
-        app.health.snapshots_failed.fetch_add(n_failed, Ordering::Relaxed);
-        if let Some(e) = &error
-            && !complained
-        {
-            ::log::error!("snapshots cannot be written: {e}; tried again with every event");
-        } else if complained && error.is_none() {
-            ::log::info!("snapshots can be written again");
+        // Events without a picture say nothing about the disk.
+        for result in tried {
+            match &result {
+                Err(e) => {
+                    if trouble.is_none() {
+                        ::log::error!("snapshots cannot be written: {e}; tried again with every event");
+                    }
+                    trouble = Some(0);
+                }
+                Ok(()) => trouble = trouble.map(|n| n + 1),
+            }
+            if trouble.is_some_and(|n| n >= SOUND) {
+                ::log::info!("snapshots can be written again");
+                trouble = None;
+            }
+            app.health.snapshots_failed.fetch_add(u64::from(result.is_err()), Ordering::Relaxed);
         }
-        complained = error.is_some();
     }
 }
 
@@ -200,7 +239,7 @@ mod tests {
         fs::write(path.join("notes.txt"), vec![0; 50_000]).unwrap();
         for second in 0..20 {
             folder.write(&event(second), &[7; 1500]).unwrap();
-            let used: u64 = list(&path).unwrap().values().map(|s| s.bytes).sum();
+            let used: u64 = list(&path, SystemTime::now()).unwrap().iter().map(|s| s.bytes).sum();
             assert!(used <= 10_000, "{used}");
         }
         let names = names(&path);
@@ -228,11 +267,62 @@ mod tests {
         let (mut folder, path) = folder("crash", "1M");
         folder.write(&event(0), &[7; 100]).unwrap();
         fs::write(path.join(".20231114T221339.jpg.partial-99"), b"half").unwrap();
-        folder.make_room(0, SystemTime::now() + Duration::from_secs(2 * 86_400)).unwrap();
+        folder.make_room(0, Duration::from_secs(2 * 86_400)).unwrap();
         let settings =
             config::Snapshots { folder: path.clone(), max_size: "1M".into(), max_days: 1.0, quality: 85 };
         Folder::open(&settings).unwrap();
         assert!(names(&path).is_empty(), "{:?}", names(&path));
+        fs::remove_dir_all(&path).unwrap();
+    }
+
+    /// Gives a snapshot's files this time.
+    fn touch(path: &Path, time: SystemTime) {
+        for entry in fs::read_dir(path).unwrap() {
+            fs::File::options().write(true).open(entry.unwrap().path()).unwrap().set_modified(time).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_a_clock_that_was_not_set_wrote_is_of_no_known_age() {
+        let (mut folder, path) = folder("clock", "10k");
+        folder.write(&event(0), &[7; 100]).unwrap();
+        let settings = |max_days| config::Snapshots {
+            folder: path.clone(),
+            max_size: "10k".into(),
+            max_days,
+            quality: 85,
+        };
+        touch(&path, SystemTime::UNIX_EPOCH + Duration::from_secs(77));
+        assert_eq!(Folder::open(&settings(1.0)).unwrap().kept.len(), 1);
+        touch(&path, SystemTime::now() - Duration::from_secs(3 * 86_400));
+        assert_eq!(Folder::open(&settings(4.0)).unwrap().kept.len(), 1);
+        let mut folder = Folder::open(&settings(4.0)).unwrap();
+        folder.make_room(0, Duration::from_secs(86_400 - 60)).unwrap();
+        assert_eq!(folder.kept.len(), 1);
+        folder.make_room(0, Duration::from_secs(86_400 + 60)).unwrap();
+        assert_eq!((folder.kept.len(), names(&path).len()), (0, 0));
+        fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn the_newest_stay_when_the_clock_goes_back() {
+        let (mut folder, path) = folder("back", "10k");
+        let year = 365 * 86_400;
+        // A full folder, and then a clock that is a year behind.
+        (0..8).for_each(|n| folder.write(&event(year + n), &[7; 1500]).unwrap());
+        let before = folder.kept.len();
+        (0..3).for_each(|n| folder.write(&event(n), &[7; 1500]).unwrap());
+        assert_eq!(folder.kept.len(), before);
+        let old = |name: &str| name.starts_with("20231114T2213");
+        assert_eq!(names(&path).iter().filter(|n| old(n) && n.ends_with(".jpg")).count(), 3);
+        // After a restart, too: what seems to come from the future goes first.
+        touch(&path, SystemTime::now() - Duration::from_secs(60));
+        for name in names(&path).iter().filter(|n| !old(n)) {
+            let file = fs::File::options().write(true).open(path.join(name)).unwrap();
+            file.set_modified(SystemTime::now() + Duration::from_secs(year)).unwrap();
+        }
+        let kept = list(&path, SystemTime::now()).unwrap();
+        assert!(kept.iter().rev().take(3).all(|s| old(&s.name)), "{kept:?}");
         fs::remove_dir_all(&path).unwrap();
     }
 
