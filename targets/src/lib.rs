@@ -9,3 +9,4 @@ pub mod http_client;
 #[cfg(target_os = "linux")]
 mod ioctl;
 pub mod machine;
+mod query;

@@ -1,7 +1,7 @@
 //! What a display has to show: the view that `pg-run --display` draws, on a canvas in memory.
 //!
-//! `board-canvas PICTURE REPORT WIDTH HEIGHT OUT`: a picture file, the JSON line of `pg-run detect` about it, and the
-//! display's size in pixels; writes a PPM file. `tests/board/run` compares it with a dump of the emulated screen.
+//! `board-canvas PICTURE REPORT WIDTH HEIGHT OUT`: a picture file, the JSON line of `pg-run detect` about it (or of anything
+//! else that has its own `caption`), and the display's size in pixels; writes a PPM file. `tests/board/run` compares it with a dump of the emulated screen.
 
 use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::*;
@@ -51,7 +51,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         });
     }
     let names: Vec<&str> = labels.iter().map(|label| label.text).collect();
-    let caption = if names.is_empty() { "nothing found".into() } else { names.join(", ") };
+    let caption = match report["caption"].as_str() {
+        Some(caption) => caption.into(),
+        None if names.is_empty() => "nothing found".into(),
+        None => names.join(", "),
+    };
     let mut canvas = Canvas(RgbImage::new(width.parse()?, height.parse()?));
     let Ok(()) = View { frame: picture.frame(), labels: &labels, caption: &caption }.draw(&mut canvas);
     let ppm = [format!("P6 {width} {height} 255\n").as_bytes(), canvas.0.as_raw()].concat();

@@ -1,8 +1,9 @@
 // Shows one picture to the kernel's virtual camera `vivid`, whose input is looped back from its output.
 //
 //   inject CAPTURE OUTPUT FOURCC COLORSPACE FILE
+//   inject DEVICE CONTROL VALUE
 //
-// Sets the loop on CAPTURE, queues the bytes of FILE on OUTPUT in four buffers (with fewer than two the camera shows
+// The second form sets a control by its name and ends; vivid has some that make it fail. The first sets the loop on CAPTURE, queues the bytes of FILE on OUTPUT in four buffers (with fewer than two the camera shows
 // noise), starts it, and leaves a process behind that holds it; prints the process's number. Written against the kernel's own headers, so that
 // the structures of targets/src/ioctl.rs meet a second reading of them.
 #include <errno.h>
@@ -38,8 +39,14 @@ static void set(int device, const char *name, int value) {
 }
 
 int main(int n, char **words) {
+    if (n == 4) {
+        int device = open(words[1], O_RDWR);
+        if (device < 0) fail(words[1]);
+        set(device, words[2], atoi(words[3]));
+        return 0;
+    }
     if (n != 6 || strlen(words[3]) != 4) {
-        fprintf(stderr, "usage: inject CAPTURE OUTPUT FOURCC COLORSPACE FILE\n");
+        fprintf(stderr, "usage: inject CAPTURE OUTPUT FOURCC COLORSPACE FILE, or inject DEVICE CONTROL VALUE\n");
         return 2;
     }
     int camera = open(words[1], O_RDWR), output = open(words[2], O_RDWR), picture = open(words[5], O_RDONLY);

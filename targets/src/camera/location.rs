@@ -3,6 +3,7 @@
 use super::sources;
 use super::url::Url;
 use super::{Format, Options, Source, SourceError};
+use crate::query::{self, Query};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -260,7 +261,7 @@ fn local(kind: &str, rest: &str) -> Result<Location, String> {
         "stdin" => Location::Stdin(match (name, name.strip_prefix("rgb24@")) {
             ("y4m", _) => PipeFormat::Y4m,
             ("mjpeg", _) => PipeFormat::Mjpeg,
-            (_, Some(text)) => PipeFormat::Rgb24(size(text)?),
+            (_, Some(text)) => PipeFormat::Rgb24(query::size(text)?),
             _ => return Err(format!("{name}: write stdin:y4m, stdin:mjpeg or stdin:rgb24@640x480")),
         }),
         "push" if name.is_empty() => Location::Push,
@@ -313,38 +314,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     if duration < Duration::from_millis(10) || duration > LONGEST { Err(bad()) } else { Ok(duration) }
 }
 
-/// `640x480`
-fn size(text: &str) -> Result<[u32; 2], String> {
-    let sides = text.split_once('x').and_then(|(w, h)| Some([w.parse().ok()?, h.parse().ok()?]));
-    let most = pg_runtime::imaging::MAX_SIDE as u32;
-    let is_possible = |sides: &[u32; 2]| sides.iter().all(|side| (1..=most).contains(side));
-    sides
-        .filter(is_possible)
-        .ok_or_else(|| format!("{text} is no size: write 640x480, sides of at most {most}"))
-}
-
-/// What follows the question mark: each name once.
-struct Query<'a>(Vec<(&'a str, &'a str)>);
-
-impl<'a> Query<'a> {
-    fn split(rest: &'a str) -> Result<(&'a str, Self), String> {
-        let Some((name, query)) = rest.split_once('?') else { return Ok((rest, Query(Vec::new()))) };
-        let mut parts: Vec<(&str, &str)> = Vec::new();
-        for part in query.split('&').filter(|part| !part.is_empty()) {
-            let (key, value) = part.split_once('=').ok_or_else(|| format!("{part}: write {part}=…"))?;
-            if parts.iter().any(|(other, _)| *other == key) {
-                return Err(format!("{key}= stands there twice"));
-            }
-            parts.push((key, value));
-        }
-        Ok((name, Query(parts)))
-    }
-
-    fn take(&mut self, key: &str) -> Option<&'a str> {
-        let at = self.0.iter().position(|(other, _)| *other == key)?;
-        Some(self.0.remove(at).1)
-    }
-
+impl Query<'_> {
     fn fps(&mut self) -> Result<Option<f32>, String> {
         let Some(text) = self.take("fps") else { return Ok(None) };
         let fps: Option<f32> = text.parse().ok().filter(|fps| *fps >= 0.001 && *fps <= MOST_FPS);
@@ -352,14 +322,7 @@ impl<'a> Query<'a> {
     }
 
     fn mode(&mut self) -> Result<Mode, String> {
-        Ok(Mode { size: self.take("size").map(size).transpose()?, fps: self.fps()? })
-    }
-
-    fn done(self) -> Result<(), String> {
-        match self.0.first() {
-            None => Ok(()),
-            Some((key, _)) => Err(format!("{key}= means nothing here")),
-        }
+        Ok(Mode { size: self.take("size").map(query::size).transpose()?, fps: self.fps()? })
     }
 }
 

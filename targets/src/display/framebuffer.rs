@@ -3,6 +3,7 @@
 //! Packed pixels of 16, 24 or 32 bits, with the colours where the driver says that they are. What is drawn is visible
 //! at once on some displays and after [`Framebuffer::flush`] on all.
 
+use super::{Display, View};
 use crate::ioctl::{self, Bits, Screen, ScreenMemory};
 use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::*;
@@ -12,6 +13,7 @@ use std::convert::Infallible;
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// No display is larger; it bounds all products.
 const MOST_PIXELS: u32 = 16_384;
@@ -153,6 +155,13 @@ impl Layout {
             let row = &mut memory[at..][..area.size.width as usize * self.bytes];
             row.chunks_exact_mut(self.bytes).for_each(|pixel| pixel.copy_from_slice(&packed[..self.bytes]));
         }
+    }
+}
+
+impl Display for Framebuffer {
+    fn show(&mut self, view: &View<'_>, _: Instant) -> Result<Option<Duration>, String> {
+        let Ok(()) = view.draw(self);
+        self.flush().map(|()| None)
     }
 }
 

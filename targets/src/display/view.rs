@@ -33,32 +33,41 @@ impl View<'_> {
         if screen.is_zero_sized() {
             return Ok(());
         }
-        let font = font(screen.size);
-        let letter = font.character_size + Size::new(font.character_spacing, 0);
-        let lines = wrap(self.caption, (screen.size.width / letter.width) as usize);
-        let n_lines = lines.len().min((screen.size.height / 4 / letter.height) as usize);
-        let caption = n_lines as u32 * letter.height;
-        let place = self.place(screen.size - Size::new(0, caption));
-
+        let layout = self.layout(screen.size);
+        let place = layout.place;
         target.clear(Rgb888::BLACK)?;
         let mut area = target.cropped(&Rectangle::new(screen.top_left + place.top_left, place.size));
         area.fill_contiguous(&Rectangle::new(Point::zero(), place.size), self.pixels(place.size))?;
-        let [width, height] = [self.frame.width() as u32, self.frame.height() as u32];
-        let scaled = |v: u32, to: u32, from: u32| (u64::from(v) * u64::from(to) / u64::from(from)) as u32;
-        let x = |v| scaled(v, place.size.width, width);
-        let y = |v| scaled(v, place.size.height, height);
-        let moved = |[x0, y0, x1, y1]: [u32; 4]| [x(x0), y(y0), x(x1), y(y1)];
-        let labels: Vec<Label<'_>> =
-            self.labels.iter().map(|label| Label { box_px: moved(label.box_px), ..*label }).collect();
-        pictures::paint(&mut area, &labels)?;
+        pictures::paint(&mut area, &self.scaled(place.size))?;
+        layout.write(target, Rgb888::WHITE)
+    }
 
-        let style = MonoTextStyle::new(font, Rgb888::WHITE);
-        let top = (screen.size.height - caption) as i32;
-        for (i, line) in lines.iter().take(n_lines).enumerate() {
-            let at = screen.top_left + Point::new(0, top + i as i32 * letter.height as i32);
-            Text::with_baseline(line, at, style, Baseline::Top).draw(target)?;
-        }
-        Ok(())
+    /// Everything that it says: the words, and the labels in the order of the alphabet.
+    pub fn words(&self) -> String {
+        let mut labels: Vec<&str> = self.labels.iter().map(|label| label.text).collect();
+        labels.sort_unstable();
+        format!("{}\n{}", self.caption, labels.join("\n"))
+    }
+
+    /// What goes where on a screen that is not empty.
+    pub(super) fn layout(&self, screen: Size) -> Layout {
+        let font = font(screen);
+        let letter = font.character_size + Size::new(font.character_spacing, 0);
+        let mut lines = wrap(self.caption, (screen.width / letter.width) as usize);
+        lines.truncate((screen.height / 4 / letter.height) as usize);
+        let height = lines.len() as u32 * letter.height;
+        let place = self.place(screen - Size::new(0, height));
+        Layout { font, lines, place, top: (screen.height - height) as i32 }
+    }
+
+    /// The labels on the picture in another size.
+    pub(super) fn scaled(&self, to: Size) -> Vec<Label<'_>> {
+        let from = [self.frame.width() as u32, self.frame.height() as u32];
+        let scaled = |v: u32, to: u32, from: u32| (u64::from(v) * u64::from(to) / u64::from(from)) as u32;
+        let x = |v| scaled(v, to.width, from[0]);
+        let y = |v| scaled(v, to.height, from[1]);
+        let moved = |[x0, y0, x1, y1]: [u32; 4]| [x(x0), y(y0), x(x1), y(y1)];
+        self.labels.iter().map(|label| Label { box_px: moved(label.box_px), ..*label }).collect()
     }
 
     /// Where the picture goes in a room of this size.
@@ -91,6 +100,30 @@ impl View<'_> {
                 }
             })
         })
+    }
+}
+
+/// A screen, divided.
+pub(super) struct Layout {
+    pub(super) font: &'static MonoFont<'static>,
+    /// Where the picture is.
+    pub(super) place: Rectangle,
+    /// What stands below it.
+    lines: Vec<String>,
+    /// First row of pixels of the lines.
+    top: i32,
+}
+
+impl Layout {
+    /// Writes the lines.
+    pub(super) fn write<D: DrawTarget>(&self, target: &mut D, ink: D::Color) -> Result<(), D::Error> {
+        let corner = target.bounding_box().top_left;
+        let style = MonoTextStyle::new(self.font, ink);
+        for (i, line) in self.lines.iter().enumerate() {
+            let at = corner + Point::new(0, self.top + i as i32 * self.font.character_size.height as i32);
+            Text::with_baseline(line, at, style, Baseline::Top).draw(target)?;
+        }
+        Ok(())
     }
 }
 

@@ -70,10 +70,10 @@ pub fn all(m: &Machine, profile: Option<&Profile>, table: Option<&str>) -> Vec<C
     checks.extend(m.memory.page.map(|page| Check::ok("pages", format!("{} KiB", page / 1024))));
     checks.extend([heat(m), clock(m)]);
     checks.extend(power(m));
-    checks.push(match m.cameras.is_empty() {
-        true => Check::ok("cameras", "none"),
-        false => Check::ok("cameras", m.cameras.join(", ")),
-    });
+    for (name, found) in [("cameras", &m.cameras), ("displays", &m.displays)] {
+        let list = found.join(", ");
+        checks.push(Check::ok(name, if list.is_empty() { "none".into() } else { list }));
+    }
     checks
 }
 

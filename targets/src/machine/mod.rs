@@ -40,6 +40,8 @@ pub struct Machine {
     pub power: Power,
     /// Names of video devices, such as cameras; of the machine that this runs on with the formats they offer.
     pub cameras: Vec<String>,
+    /// Names of framebuffers.
+    pub displays: Vec<String>,
 }
 
 impl Machine {
@@ -56,6 +58,10 @@ impl Machine {
             zones: heat::zones(&sys),
             slowed_by: heat::slowed_by(&sys),
             power: Power::read(&sys),
+            displays: folders(&sys.join("class/graphics"), "fb")
+                .iter()
+                .filter_map(|device| Some(format!("{} ({})", name(&device.join("name"))?, file_name(device))))
+                .collect(),
             cameras: folders(&sys.join("class/video4linux"), "video")
                 .iter()
                 .filter_map(|device| {

@@ -137,7 +137,7 @@ impl Service {
             outputs.spawn(snapshots::run(app.clone(), snapshots::Folder::open(settings)?));
         }
         if let Some(settings) = &config.display {
-            outputs.spawn(display::run(app.clone(), display::Screen::open(settings)?));
+            outputs.spawn(display::run(app.clone(), settings.clone()));
         }
         for (i, settings) in config.webhooks.iter().enumerate() {
             secrets.webhooks.push(Webhook::new(settings, i + 1)?);

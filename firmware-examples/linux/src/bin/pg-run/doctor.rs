@@ -258,6 +258,7 @@ fn as_json(r: &Report) -> Value {
         "group_limit_bytes": m.memory.available.and_then(|a| a.group),
         "temperatures": m.zones.iter().map(|z| json!({ "name": z.name, "millidegrees": z.temperature })).collect::<Vec<_>>(),
         "cameras": m.cameras,
+        "displays": m.displays,
         "checks": checks,
         "self_test": tables,
         "models": models,

@@ -5,6 +5,7 @@ use crate::sinks::snapshots;
 use crate::{Failure, Outcome, models};
 use pg_runtime::memory::Verdict;
 use pg_targets::camera::{FrameBuffer, Location, Next};
+use pg_targets::display;
 use pg_targets::machine::Machine;
 use pg_targets::machine::checks::{self, Check, Level};
 use serde_json::json;
@@ -81,11 +82,28 @@ fn of_config(config: &Config, found: &mut Vec<Check>) {
     if let Some(mqtt) = &config.mqtt {
         found.push(broker(mqtt));
     }
+    if let Some(settings) = &config.display {
+        found.push(display(settings));
+    }
     if let Some(settings) = &config.snapshots {
         found.push(match snapshots::Folder::open(settings) {
             Ok(_) => Check::ok("snapshots", format!("{} can be written", settings.folder.display())),
             Err(e) => Check::bad("snapshots", Level::Problem, e, "let the program's user write there"),
         });
+    }
+}
+
+/// Opens it, which clears a panel.
+fn display(settings: &config::Display) -> Check {
+    let opened = settings.device.parse::<display::Location>().and_then(|location| {
+        let name = location.to_string();
+        location.open().map(|_| name)
+    });
+    match opened {
+        Ok(name) => Check::ok("display", format!("{name} can be used")),
+        Err(e) => {
+            Check::bad("display", Level::Problem, e, "check the cable, the lines and who else uses them")
+        }
     }
 }
 

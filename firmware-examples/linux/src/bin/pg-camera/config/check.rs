@@ -1,10 +1,11 @@
 //! What the types cannot say: ranges, names, and sections that need each other.
 
-use super::{Camera, Config, Http, MAX_PROMPT, MAX_PROMPTS, Mqtt, webhook};
+use super::{Camera, Config, Display, Http, MAX_PROMPT, MAX_PROMPTS, Mqtt, webhook};
 use crate::camera::zone;
 use crate::http::remote::Host;
 use pg_runtime::platform::sizes;
 use pg_targets::camera::Location;
+use pg_targets::display;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
@@ -46,12 +47,22 @@ pub(crate) fn check(config: &Config) -> Vec<String> {
         check_camera(camera, &mut problems);
     }
     problems.0.extend(webhook::validate(&config.webhooks, &names));
-    if let Some(shown) = config.display.as_ref().and_then(|d| d.camera.as_ref())
-        && !names.contains(shown)
-    {
-        problems.say(&format!("display.camera: no camera is called {shown:?}"));
+    if let Some(display) = &config.display {
+        check_display(display, &names, &mut problems);
     }
     problems.0
+}
+
+fn check_display(display: &Display, cameras: &BTreeSet<&String>, problems: &mut Problems) {
+    let location = display.device.parse::<display::Location>();
+    let is_panel = location.as_ref().is_ok_and(|l| !matches!(l, display::Location::Framebuffer(_)));
+    if is_panel && !cfg!(feature = "panels") {
+        problems.say("display.device: this program was built without the feature panels");
+    }
+    problems.result("display.device", location);
+    if let Some(shown) = display.camera.as_ref().filter(|name| !cameras.contains(name)) {
+        problems.say(&format!("display.camera: no camera is called {shown:?}"));
+    }
 }
 
 fn check_http(http: &Http, problems: &mut Problems) {

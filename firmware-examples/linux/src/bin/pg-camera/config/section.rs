@@ -271,12 +271,12 @@ fn good_quality() -> u8 {
     85
 }
 
-/// A screen of the board.
+/// A display of the board.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Display {
-    /// A framebuffer such as /dev/fb0.
-    pub(crate) device: PathBuf,
+    /// A framebuffer such as `/dev/fb0`, or a panel on a bus, such as `st7789:/dev/spidev0.0?dc=gpiochip0/25`.
+    pub(crate) device: String,
     /// Show only this camera; the one with the newest event if left out.
     pub(crate) camera: Option<String>,
 }
