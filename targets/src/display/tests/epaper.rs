@@ -5,7 +5,6 @@ use super::{Board, Line, NoDelay, Which, Wire, picture, turned, view};
 use crate::display::epaper::{Lines, Panel};
 use crate::display::{Canvas, Display, Location};
 use embedded_graphics::pixelcolor::BinaryColor;
-use embedded_graphics::prelude::*;
 use pg_runtime::pictures::Label;
 use std::time::{Duration, Instant};
 
