@@ -1,3 +1,5 @@
+//! What goes into a request, and for which events there is one.
+
 use super::*;
 use crate::event::{FrameInfo, Kind, Motion, Object};
 use pg_targets::camera::FrameBuffer;
