@@ -15,6 +15,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 PATIENCE = 120
 ADMIN = "admin-token-of-the-tests"
 VIEWER = "viewer-token-of-the-tests"
+# What the systemd unit tells the allocator.
+UNIT = ROOT / "targets/cross/package/pg-camera.service"
+ALLOCATOR = dict(re.findall(r"^Environment=(MALLOC_\w+)=(\d+)$", UNIT.read_text(), re.MULTILINE))
 
 CONFIG = """
 [model]
