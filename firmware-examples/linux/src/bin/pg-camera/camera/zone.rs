@@ -3,7 +3,6 @@
 //! Points and boxes are fractions of the picture's sides, `[x, y]` and `[x0, y0, x1, y1]`, from its upper left corner. A box
 //! comes from a model's text, so nothing is expected of it: one with a number that is none stands nowhere.
 
-use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Points of a polygon, at most.
@@ -14,7 +13,8 @@ const BORDER: f64 = 1e-6;
 
 /// A closed line of at least three points, each `[x, y]` in fractions of the picture (0 to 1, from the upper left corner).
 /// The last point is joined with the first.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub(crate) struct Polygon {
     points: Vec<[f32; 2]>,
@@ -84,7 +84,8 @@ fn distance([x, y]: [f64; 2], [ax, ay]: [f64; 2], [bx, by]: [f64; 2]) -> f64 {
 }
 
 /// Which objects count. What is left out does not restrict.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Filter {
     /// Labels that count, such as `["person", "car"]`, in any case; empty for all.
@@ -128,7 +129,8 @@ impl Filter {
 }
 
 /// A named part of the picture.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Zone {
     /// Its name in events: letters, digits, `-` and `_`.

@@ -17,3 +17,5 @@ pub(crate) use webhook::{Snapshot, Target, Webhook};
 
 /// The commented sample: every key with its default.
 pub(crate) const SAMPLE: &str = include_str!("sample.toml");
+/// The JSON schema of a configuration file. Tests make it from the types; programs have the text alone, without what made it.
+pub(crate) const SCHEMA: &str = include_str!("schema.json");

@@ -78,7 +78,7 @@ fn distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::SAMPLE;
+    use crate::config::{SAMPLE, SCHEMA};
 
     #[test]
     fn the_sample_is_accepted_and_its_comments_are_the_defaults() {
@@ -93,8 +93,18 @@ mod tests {
     }
 
     #[test]
+    fn the_schema_is_that_of_the_types() {
+        let schema = serde_json::to_string_pretty(&schemars::schema_for!(Config)).unwrap() + "\n";
+        let written = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/schema.json");
+        if schema != SCHEMA {
+            std::fs::write(written, schema).unwrap();
+            panic!("config/schema.json is not what the types say: look at {written} and copy it there");
+        }
+    }
+
+    #[test]
     fn every_key_of_the_schema_is_in_the_sample() {
-        let schema = serde_json::to_value(schemars::schema_for!(Config)).unwrap();
+        let schema = serde_json::from_str(SCHEMA).unwrap();
         let mut missing = Vec::new();
         for (definition, keys) in properties(&schema) {
             for key in keys {

@@ -1,6 +1,5 @@
 //! Secrets are named in the configuration, never written there.
 
-use schemars::JsonSchema;
 use serde::Deserialize;
 use std::fmt;
 use std::path::PathBuf;
@@ -9,7 +8,8 @@ use std::path::PathBuf;
 const MAX_BYTES: u64 = 4096;
 
 /// A file with a secret, or the name of a systemd credential.
-#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "lowercase")]
 pub(crate) enum Secret {
     /// The file that holds it, one line.

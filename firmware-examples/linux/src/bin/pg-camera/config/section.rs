@@ -7,13 +7,13 @@ use crate::camera::zone::{Polygon, Zone};
 use crate::engine::{bucket, dedupe, heat};
 use crate::prompt;
 use pg_targets::camera::{Location, Options};
-use schemars::JsonSchema;
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// The whole file.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
     pub(crate) model: Model,
@@ -39,7 +39,8 @@ pub(crate) struct Config {
 }
 
 /// The packed model.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Model {
     /// A file that pg-quantize wrote, or `demo` for the small bundled one.
@@ -50,7 +51,8 @@ pub(crate) struct Model {
 }
 
 /// Where weights are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Weights {
     #[default]
@@ -59,7 +61,8 @@ pub(crate) enum Weights {
 }
 
 /// How the model is run.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Runtime {
     /// Threads that compute; 0 takes all cores.
@@ -93,7 +96,8 @@ impl Default for Runtime {
 }
 
 /// What is written to standard output.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Output {
     /// One JSON object a line for every event.
@@ -109,7 +113,8 @@ impl Default for Output {
 }
 
 /// The live page, REST, OpenAI's and moondream's interfaces, metrics.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Http {
     /// Address and port. Elsewhere than on loopback only with a token.
@@ -156,7 +161,8 @@ impl Default for Http {
 }
 
 /// A certificate and its key, read again on SIGHUP.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Tls {
     /// PEM file with the certificate and those that signed it.
@@ -166,7 +172,8 @@ pub(crate) struct Tls {
 }
 
 /// A broker of MQTT 5.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Mqtt {
     /// Name or address of the broker.
@@ -214,7 +221,8 @@ impl Default for Mqtt {
 }
 
 /// TLS to the broker.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct MqttTls {
     /// PEM file with the authority that signed the broker's certificate.
@@ -226,7 +234,8 @@ pub(crate) struct MqttTls {
 }
 
 /// A share in the work of a group of machines.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Fleet {
     /// Machines of the same group share the pictures among them.
@@ -243,7 +252,8 @@ fn caption() -> String {
 }
 
 /// JPEG pictures of events, each with its event in a JSON file beside it.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Snapshots {
     pub(crate) folder: PathBuf,
@@ -272,7 +282,8 @@ fn good_quality() -> u8 {
 }
 
 /// A display of the board.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Display {
     /// A framebuffer such as `/dev/fb0`, or a panel on a bus, such as `st7789:/dev/spidev0.0?dc=gpiochip0/25`.
@@ -282,7 +293,8 @@ pub(crate) struct Display {
 }
 
 /// When a camera's pictures are looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Trigger {
     /// While something moves.
@@ -295,7 +307,8 @@ pub(crate) enum Trigger {
 }
 
 /// A camera.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Camera {
     /// Letters, digits, `_` and `-`; part of topics and addresses.
@@ -348,7 +361,8 @@ pub(crate) struct Camera {
 }
 
 /// A part of the picture.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Mask {
     /// Its border: three or more `[x, y]` in fractions of the picture.
@@ -361,7 +375,8 @@ pub(crate) const MAX_PROMPTS: usize = 8;
 pub(crate) const MAX_PROMPT: usize = 1000;
 
 /// A question to ask about every picture.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Prompt {
     /// As the model reads it, such as `detect person ; car` or `caption en`.

@@ -2,7 +2,6 @@
 
 use super::Secret;
 use crate::event::Kind;
-use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -22,7 +21,8 @@ const OURS: [&str; 7] = [
 ];
 
 /// A server that is told of events by POST.
-#[derive(Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Webhook {
     /// `http://…` or `https://…`.
@@ -59,7 +59,8 @@ impl fmt::Debug for Webhook {
 }
 
 /// The picture of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Snapshot {
     /// Without.

@@ -3,7 +3,6 @@
 //! Credit is counted in integers that neither lose nor gain by rounding, so that over a day exactly as many runs are allowed
 //! as were set, whenever they are asked for.
 
-use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,8 @@ const COST: u64 = MINUTE * 1000;
 const MOST: u32 = 6000;
 
 /// How often something may run.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Settings {
     /// Runs a minute at most, in the long run; 0.2 is one in five minutes.

@@ -4,7 +4,6 @@
 //! in them, each as often. What is compared with is what was *reported*, not what was seen last: otherwise a scene that
 //! changes slowly would never be reported again. Nothing allocates after `new`.
 
-use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,8 @@ const LABEL_BYTES: usize = 8192;
 const MOST_LABELS: usize = 256;
 
 /// When a scene counts as unchanged.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Settings {
     /// How alike two pictures must be to count as the same scene: the cosine of their mean embeddings, up to 1. Above 1 none

@@ -1,10 +1,10 @@
 //! Several pictures in a request, of which the model sees one.
 
-use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Which of several pictures is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Images {
     /// The last one.

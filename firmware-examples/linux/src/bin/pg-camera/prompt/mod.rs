@@ -9,7 +9,6 @@ pub(crate) mod images;
 mod tests;
 
 use images::Images;
-use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Characters of a prompt, at most; settings may ask for fewer.
@@ -36,7 +35,8 @@ const SENTENCE_WORDS: [&str; 10] =
     ["if", "whether", "when", "any", "all", "every", "everything", "how", "and", "what"];
 
 /// What happens to prompts.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Settings {
     /// Whether only tasks are taken, or other texts made into tasks.
@@ -65,7 +65,8 @@ impl Default for Settings {
 }
 
 /// What is taken as a prompt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Mode {
     /// Tasks that the checkpoints know, and nothing else.

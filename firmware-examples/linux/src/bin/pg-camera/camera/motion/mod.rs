@@ -13,7 +13,6 @@ use super::zone::Polygon;
 use areas::Areas;
 use pg_runtime::Frame;
 use plane::Plane;
-use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::{Duration, Instant};
 
@@ -27,7 +26,8 @@ const LONGEST_LEARNING: Duration = Duration::from_secs(10);
 const LASTING: u32 = 10;
 
 /// How motion is told from noise.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Settings {
     /// Height in pixels, 1 to 100, of the grey picture in which motion is looked for. Frames are averaged down to it.

@@ -12,7 +12,6 @@ mod tests;
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{Timestamp, ToSpan};
-use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Minutes of a day.
@@ -21,7 +20,8 @@ const DAY: u16 = 24 * 60;
 const DAYS_AHEAD: i32 = 16;
 
 /// When something is on.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Settings {
     /// Windows, separated by commas, each of hours, days or both: `22:00-06:00 mon-fri`, `sat sun`, `08:00-12:30`; or

@@ -11,7 +11,6 @@ mod tests;
 
 pub(crate) use reading::Reading;
 
-use schemars::JsonSchema;
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -20,7 +19,8 @@ use std::time::{Duration, Instant};
 const MOST_PATIENCE: u32 = 16;
 
 /// When a board is hot, and what is done then.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Settings {
     /// The temperature to stay below, in degrees Celsius. Left out: where the kernel begins to slow the board down, as it says
