@@ -32,7 +32,7 @@ class Machine:
     console: str
     # The best kernel table of its processor, as `pg-run --version` has to list it.
     table: str
-    # Modules of its displays; where a device tree says where the display's memory is, of panels alone.
+    # Modules of its display; a device tree otherwise says where the display's memory is.
     display: list = dataclasses.field(default_factory=list)
     tree: str = ""
     # Devices in the tree that the emulator does not have and on which the kernel stops.
@@ -55,17 +55,15 @@ MACHINES = {machine.name: machine for machine in [
     virt("cortex-a72", "neon"),
     virt("cortex-a76", "neon-dotprod"),
     virt("max", "neon-i8mm"),
-    Machine("raspi3b", ["-M", "raspi3b"], "1G", "ttyAMA0,115200", "neon", display=["spi_bcm2835"],
+    Machine("raspi3b", ["-M", "raspi3b"], "1G", "ttyAMA0,115200", "neon",
             tree="bcm2837-rpi-3-b.dtb", powers_off=False),
-    Machine("raspi4b", ["-M", "raspi4b"], "2G", "ttyAMA0,115200", "neon", display=["spi_bcm2835"],
+    Machine("raspi4b", ["-M", "raspi4b"], "2G", "ttyAMA0,115200", "neon",
             tree="bcm2711-rpi-4-b.dtb", absent=RASPI4_ABSENT, powers_off=False),
 ]}
 
 # What the emulated firmware of both Raspberry Pis sets up before it starts the kernel: where, and what. The real one
 # tells it in the device tree; the emulator leaves that to us.
 RASPI_SCREEN = {"at": 0x3C100000, "width": 640, "height": 480, "bytes": 2, "format": "r5g6b5"}
-# The bus whose lines are on the board's connector. Nothing hangs on it in the emulator.
-RASPI_BUS = "/soc/spi@7e204000"
 
 # First program of the machine. What it is to do stands in /job, whose exit status is printed at the end.
 INIT = """#!/bin/busybox sh
@@ -132,7 +130,7 @@ class Initramfs:
         for name, source in files.items():
             shutil.copy(source, tree / name)
         self.modules = {}
-        for module in ["vivid", "virtio_pci", "virtio_gpu", "spi_bcm2835"]:
+        for module in ["vivid", "virtio_pci", "virtio_gpu"]:
             lines = said("modprobe", "-d", ROOT, "-S", self.kernel, "--show-depends", module, what=module).decode()
             paths = [pathlib.Path(line.split()[1]) for line in lines.splitlines() if line.startswith("insmod ")]
             if not paths:
@@ -183,17 +181,14 @@ class Board:
                                      stderr=subprocess.STDOUT)
 
     def device_tree(self, folder, kernel):
-        """The kernel's tree of the board, less what the emulator lacks, and with the display of its firmware and a bus
-        for programs."""
+        """The kernel's tree of the board, less what the emulator lacks, and with the display of its firmware."""
         tree = folder / self.machine.tree
         shutil.copy(ROOT / f"usr/lib/linux-image-{kernel}/broadcom" / self.machine.tree, tree)
         for node in self.machine.absent:
             said("fdtput", "-t", "s", tree, node, "status", "disabled", what=node)
         screen = RASPI_SCREEN
         node = f"/chosen/framebuffer@{screen['at']:x}"
-        panel = f"{RASPI_BUS}/panel@0"
-        for new in (node, panel):
-            said("fdtput", "-c", tree, new, what=new)
+        said("fdtput", "-c", tree, node, what=node)
         stride = screen["width"] * screen["bytes"]
         for kind, at, name, *values in [
             ("i", "/chosen", "#address-cells", 1),
@@ -205,11 +200,6 @@ class Board:
             ("i", node, "height", screen["height"]),
             ("i", node, "stride", stride),
             ("s", node, "format", screen["format"]),
-            ("s", RASPI_BUS, "status", "okay"),
-            # The kernel gives programs no bus for what is called a bus for programs, but one for this converter.
-            ("s", panel, "compatible", "rohm,dh2228fv"),
-            ("i", panel, "reg", 0),
-            ("i", panel, "spi-max-frequency", 40_000_000),
         ]:
             said("fdtput", "-t", kind, tree, at, name, *values, what=f"{at} {name}")
         return tree
