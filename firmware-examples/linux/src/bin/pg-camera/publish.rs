@@ -26,26 +26,28 @@ pub(crate) fn id(incident: u64) -> String {
 /// Turns reports into events for as long as the program runs. `quality` is that of the pictures, 1 to 100.
 pub(crate) async fn run(engine: Arc<Engine>, log: Arc<Log>, quality: u8) {
     let reports = &engine.shared().reports;
-    // Pictures of answers that are still being written.
-    let mut pictures: BTreeMap<Arc<str>, Arc<Vec<u8>>> = BTreeMap::new();
+    // The last picture of each camera with its number: more answers about it may follow.
+    let mut pictures: BTreeMap<Arc<str>, (u64, Arc<Vec<u8>>)> = BTreeMap::new();
     loop {
         let mut report = reports.receive().await;
         let (Some(camera), Some(questions)) = (report.camera.take(), report.questions.take()) else {
             reports.give_back(report);
             continue;
         };
-        if report.has_frame {
-            // Encoding takes milliseconds; the report comes back with its buffer.
+        if let Some(frame) = report.frame.take() {
+            // Encoding takes milliseconds.
             let encoded = tokio::task::spawn_blocking(move || {
-                let picture = encode(&report.frame, quality);
-                (report, picture)
+                let picture = encode(&frame, quality);
+                (frame, picture)
             });
-            let Ok((back, picture)) = encoded.await else { continue };
-            report = back;
-            pictures.insert(camera.name.clone(), Arc::new(picture));
+            if let Ok((frame, picture)) = encoded.await {
+                reports.give_frame_back(frame);
+                pictures.insert(camera.name.clone(), (report.frame_seq, Arc::new(picture)));
+            }
         }
         let picture =
             if report.is_last { pictures.remove(&camera.name) } else { pictures.get(&camera.name).cloned() };
+        let picture = picture.filter(|(seq, _)| *seq == report.frame_seq).map(|(_, picture)| picture);
         let mut event = event(&report, &camera, &questions);
         event.model = Some(engine.info().clone());
         event.picture = picture;

@@ -10,7 +10,9 @@ use crate::config::{self, Trigger};
 use crate::engine::Shared;
 use crate::event::{self, Event, Kind};
 use crate::log::Log;
-use pg_targets::camera::{ErrorKind, FrameBuffer, Location, Next, Options, Source, SourceError, pushed};
+use pg_targets::camera::{
+    Counts, ErrorKind, FrameBuffer, Location, Next, Options, Source, SourceError, pushed,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -49,6 +51,8 @@ pub(crate) fn start(camera: Arc<Camera>, watcher: Watcher) -> Result<JoinHandle<
         seq: 0,
         incident: 0,
         last_offer: None,
+        told: None,
+        earlier: Counts::default(),
         camera,
         watcher,
     };
@@ -68,6 +72,10 @@ struct Thread {
     /// The movement that goes on.
     incident: u64,
     last_offer: Option<Instant>,
+    /// Why it was lost, since the last picture.
+    told: Option<String>,
+    /// What sources counted that are closed.
+    earlier: Counts,
 }
 
 /// Why a source is no longer read.
@@ -96,17 +104,21 @@ impl Thread {
                 continue;
             }
             self.camera.set_status(Status::Starting);
-            let opened = Instant::now();
+            let (opened, seen) = (Instant::now(), self.seq);
             let end = match self.open(&location) {
                 Ok(mut source) => self.read(&mut *source),
                 Err(e) => End::Lost(e),
             };
             *self.camera.pusher() = None;
+            let counters = &self.camera.counters;
+            let [damaged, skipped] =
+                [&counters.damaged, &counters.skipped].map(|c| c.load(Ordering::Relaxed));
+            self.earlier = Counts { damaged, skipped };
             match end {
                 End::Unwanted => pause = PAUSES[0],
                 End::Over => return self.camera.set_status(Status::Ended),
                 End::Lost(e) => {
-                    if opened.elapsed() > SETTLED {
+                    if self.seq > seen && opened.elapsed() > SETTLED {
                         pause = PAUSES[0];
                     }
                     if e.kind() == ErrorKind::Permanent {
@@ -160,13 +172,13 @@ impl Thread {
     }
 
     /// Tells that the source was lost, once for each reason.
-    fn lost(&self, why: String) {
+    fn lost(&mut self, why: String) {
         ::log::warn!("camera {}: {why}", self.camera.name);
-        let status = Status::Offline(why.clone());
-        if *self.camera.status.borrow() == status {
+        self.camera.set_status(Status::Offline(why.clone()));
+        if self.told.as_ref() == Some(&why) {
             return;
         }
-        self.camera.set_status(status);
+        self.told = Some(why.clone());
         let mut event = self.event(Kind::Error, next_incident(), SystemTime::now());
         event.error = Some(why);
         self.watcher.log.push(event);
@@ -176,6 +188,13 @@ impl Thread {
         Event::new(kind, &self.camera.name, crate::publish::id(incident), event::timestamp(when))
     }
 
+    /// What the open source counts comes after what its predecessors did.
+    fn count(&self, open: Counts) {
+        let counters = &self.camera.counters;
+        counters.damaged.store(self.earlier.damaged + open.damaged, Ordering::Relaxed);
+        counters.skipped.store(self.earlier.skipped + open.skipped, Ordering::Relaxed);
+    }
+
     /// Reads pictures until there are no more.
     fn read(&mut self, source: &mut dyn Source) -> End {
         loop {
@@ -183,12 +202,11 @@ impl Thread {
                 return End::Unwanted;
             }
             let next = source.next(&mut self.frame, LOOK_AROUND);
-            let counts = source.counts();
-            self.camera.counters.damaged.store(counts.damaged, Ordering::Relaxed);
-            self.camera.counters.skipped.store(counts.skipped, Ordering::Relaxed);
+            self.count(source.counts());
             match next {
                 Ok(Next::Frame) => {
                     self.camera.set_status(Status::Online);
+                    self.told = None;
                     self.seq += 1;
                     self.see();
                 }

@@ -12,6 +12,8 @@ use tokio::sync::Notify;
 
 /// Reports that may be on their way at a time.
 const N_REPORTS: usize = 8;
+/// Pictures that may be on their way at a time: they are encoded faster than looked at, and are large.
+const N_PICTURES: usize = 3;
 
 /// An answer, copied out of the session.
 #[derive(Debug, Clone)]
@@ -96,9 +98,8 @@ pub(crate) struct Report {
     pub(crate) incident: u64,
     /// Whether this is the picture's last report.
     pub(crate) is_last: bool,
-    /// Whether `frame` holds the picture: in the first report of each.
-    pub(crate) has_frame: bool,
-    pub(crate) frame: FrameBuffer,
+    /// The picture, in the first report about each.
+    pub(crate) frame: Option<FrameBuffer>,
     pub(crate) said: Said,
     pub(crate) frame_seq: u64,
     pub(crate) dropped: u64,
@@ -122,6 +123,8 @@ struct Queues {
     #[allow(clippy::vec_box)]
     free: Vec<Box<Report>>,
     full: VecDeque<Box<Report>>,
+    /// Buffers of pictures that are on no way.
+    spare: Vec<FrameBuffer>,
 }
 
 impl Reports {
@@ -133,8 +136,7 @@ impl Reports {
                 outcome: Outcome::Unchanged,
                 incident: 0,
                 is_last: true,
-                has_frame: false,
-                frame: FrameBuffer::default(),
+                frame: None,
                 said: Said::new(tokenizer, options),
                 frame_seq: 0,
                 dropped: 0,
@@ -144,8 +146,11 @@ impl Reports {
                 wall: std::time::SystemTime::UNIX_EPOCH,
             })
         };
-        let queues =
-            Queues { free: (0..N_REPORTS).map(report).collect(), full: VecDeque::with_capacity(N_REPORTS) };
+        let queues = Queues {
+            free: (0..N_REPORTS).map(report).collect(),
+            full: VecDeque::with_capacity(N_REPORTS),
+            spare: (0..N_PICTURES).map(|_| FrameBuffer::default()).collect(),
+        };
         Reports { queues: Mutex::new(queues), arrived: Notify::new(), lost: AtomicU64::new(0) }
     }
 
@@ -156,10 +161,24 @@ impl Reports {
             self.lost.fetch_add(1, Ordering::Relaxed);
             queues.full.pop_front()
         })?;
+        queues.spare.extend(report.frame.take());
         report.said.clear();
-        report.has_frame = false;
         report.is_last = false;
         Some(report)
+    }
+
+    /// Puts a picture into a report and leaves a buffer for the next. If none is free, an older report that nobody has
+    /// fetched goes without its picture; if there is no such report, this one.
+    pub(super) fn attach(&self, report: &mut Report, frame: &mut FrameBuffer) {
+        let mut queues = self.queues();
+        let spare =
+            queues.spare.pop().or_else(|| queues.full.iter_mut().find_map(|older| older.frame.take()));
+        report.frame = spare.map(|spare| std::mem::replace(frame, spare));
+    }
+
+    /// Gives the buffer of a report's picture back.
+    pub(crate) fn give_frame_back(&self, frame: FrameBuffer) {
+        self.queues().spare.push(frame);
     }
 
     /// Sends a report.

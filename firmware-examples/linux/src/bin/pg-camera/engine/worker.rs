@@ -296,8 +296,8 @@ struct About<'a> {
 }
 
 impl About<'_> {
-    /// Sends a report, the first with the picture, for which the report's old buffer is left: once looked at, a picture is
-    /// not needed here. Nothing is sent if there is no report left, which is counted.
+    /// Sends a report, the first with the picture, for which another buffer is left: once looked at, a picture is not needed
+    /// here. Nothing is sent if there is no report left, which is counted.
     fn send(
         &mut self,
         shared: &Shared,
@@ -318,8 +318,7 @@ impl About<'_> {
         [report.width, report.height] = self.size;
         report.wall = self.wall;
         if !self.has_sent {
-            std::mem::swap(&mut report.frame, frame);
-            report.has_frame = true;
+            shared.reports.attach(&mut report, frame);
             self.has_sent = true;
         }
         fill(&mut report);
