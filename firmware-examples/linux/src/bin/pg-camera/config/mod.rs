@@ -3,12 +3,14 @@
 //! The doc comments of the sections are what `pg-camera schema` tells users, and `sample.toml` is the same in prose. Not
 //! here: what the settings do, and secrets themselves, which are read from files when they are needed.
 
+mod camera;
 mod check;
 mod read;
 mod secret;
 mod section;
 mod webhook;
 
+pub(crate) use camera::*;
 pub(crate) use check::check;
 pub(crate) use read::{load, parse};
 pub(crate) use secret::Secret;
