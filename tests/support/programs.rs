@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 /// If it cannot be built.
 pub fn pg_quantize() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| program("pg-quantize", "pg-quantize")).clone()
+    BUILT.get_or_init(|| program("pg-quantize")).clone()
 }
 
 /// The built `pg-run`.
@@ -22,7 +22,7 @@ pub fn pg_quantize() -> PathBuf {
 /// If it cannot be built.
 pub fn pg_run() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| program("pg-linux", "pg-run")).clone()
+    BUILT.get_or_init(|| program("pg-run")).clone()
 }
 
 /// The built `pg-camera`.
@@ -31,10 +31,10 @@ pub fn pg_run() -> PathBuf {
 /// If it cannot be built.
 pub fn pg_camera() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| program("pg-linux", "pg-camera")).clone()
+    BUILT.get_or_init(|| program("pg-camera")).clone()
 }
 
-fn program(package: &str, name: &str) -> PathBuf {
+fn program(name: &str) -> PathBuf {
     let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
     if let Some(folder) = std::env::var_os("PG_TEST_BIN_DIR") {
         let path = Path::new(&folder).join(file);
@@ -51,7 +51,8 @@ fn program(package: &str, name: &str) -> PathBuf {
     let target = if triple.is_some() { above.parent().expect("TARGET") } else { above };
 
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "-p", package, "--bin", name]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    // Of the whole workspace, as tests are: with the features of one package alone its libraries would be built once more.
+    cargo.args(["build", "--quiet", "--workspace", "--bin", name]).current_dir(env!("CARGO_MANIFEST_DIR"));
     cargo.arg("--target-dir").arg(target);
     match profile.file_name().and_then(|n| n.to_str()) {
         Some("debug") | None => {}

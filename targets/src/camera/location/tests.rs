@@ -1,3 +1,5 @@
+//! Locations that are read, and those that are refused.
+
 use super::*;
 
 #[test]
