@@ -4,12 +4,49 @@
 //! Absent: limits of time, which depend on what is asked for.
 
 use ureq::Agent;
+use ureq::http::Uri;
+use ureq::http::uri::Scheme;
 
 /// How clients are set up.
 pub type Config = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
 
 /// Bytes of an answer's header.
 const MOST_HEADER_BYTES: usize = 16 << 10;
+
+/// Why an address cannot be asked. It is left out of what is said: it may be a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressError {
+    /// It is not `http://host/path` or `https://host/path`.
+    NotHttp,
+    /// It has a user in it: nobody's password goes out that way, and no reader takes a user for the host.
+    HasUser,
+}
+
+/// An address that can be asked.
+///
+/// # Errors
+/// Why it cannot.
+pub fn address(text: &str) -> Result<Uri, AddressError> {
+    let uri: Uri = text.parse().map_err(|_| AddressError::NotHttp)?;
+    let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
+    match uri.authority() {
+        Some(server) if is_http && !server.host().is_empty() => match server.as_str().contains('@') {
+            true => Err(AddressError::HasUser),
+            false => Ok(uri),
+        },
+        _ => Err(AddressError::NotHttp),
+    }
+}
+
+/// Whether an address is one of https.
+pub fn is_secure(address: &Uri) -> bool {
+    address.scheme() == Some(&Scheme::HTTPS)
+}
+
+/// The port of an address that names none.
+pub fn usual_port(address: &Uri) -> u16 {
+    if is_secure(address) { 443 } else { 80 }
+}
 
 /// The common part of a client; `is_secure` if it is for https.
 ///

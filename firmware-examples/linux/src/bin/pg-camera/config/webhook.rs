@@ -2,10 +2,11 @@
 
 use super::Secret;
 use crate::event::Kind;
+use pg_targets::http_client::{self, AddressError};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fmt;
-use ureq::http::{HeaderName, HeaderValue, Uri, uri::Scheme};
+use ureq::http::{HeaderName, HeaderValue, Uri};
 
 /// More than this are a mistake; each has a thread.
 const MAX_WEBHOOKS: usize = 8;
@@ -88,10 +89,6 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    pub(crate) fn is_secure(&self) -> bool {
-        self.url.scheme() == Some(&Scheme::HTTPS)
-    }
-
     /// The part of the address that is no secret.
     pub(crate) fn host(&self) -> &str {
         self.url.host().unwrap_or_default()
@@ -147,17 +144,11 @@ impl Webhook {
 
 /// An address that can be posted to.
 fn address(text: &str) -> Result<Uri, String> {
-    // The text is left out of complaints: it may be a secret.
-    let fail = || "expected http://host/path or https://host/path".to_string();
-    let url: Uri = text.parse().map_err(|_| fail())?;
-    let host = url.authority().ok_or_else(fail)?;
-    if !matches!(url.scheme_str(), Some("http" | "https")) || host.host().is_empty() {
-        return Err(fail());
-    }
-    if host.as_str().contains('@') {
-        return Err("leave user and password out: write a line Authorization as secret_header".into());
-    }
-    if url.scheme() == Some(&Scheme::HTTPS) && !cfg!(feature = "tls") {
+    let url = http_client::address(text).map_err(|e| match e {
+        AddressError::NotHttp => "expected http://host/path or https://host/path",
+        AddressError::HasUser => "leave user and password out: write a line Authorization as secret_header",
+    })?;
+    if http_client::is_secure(&url) && !cfg!(feature = "tls") {
         return Err("this program was built without the feature tls: take http://".into());
     }
     Ok(url)

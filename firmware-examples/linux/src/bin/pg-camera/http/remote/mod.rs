@@ -9,14 +9,14 @@ mod hosts;
 
 pub(crate) use hosts::Host;
 
-use pg_targets::http_client;
+use pg_targets::http_client::{self, AddressError};
 use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use ureq::Agent;
-use ureq::http::{Uri, uri};
+use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
@@ -70,10 +70,11 @@ impl Remote {
     /// # Errors
     /// Why not, and what to do, as what follows "the picture".
     pub(super) fn fetch(&self, address: &str, budget: &mut Budget) -> Result<Vec<u8>, String> {
-        let place = Place::parse(address)?;
-        let host = place.host().to_string();
-        if self.hosts.iter().all(|h| !place.is_allowed_by(h)) {
-            let to_add = place.to_add();
+        let uri = parse(address)?;
+        let host = uri.host().unwrap_or_default().to_string();
+        if self.hosts.iter().all(|h| !is_allowed_by(&uri, h)) {
+            // As the configuration would name it.
+            let to_add = uri.authority().map(ToString::to_string).unwrap_or_default();
             return Err(format!(
                 "of {host} is not fetched: add {to_add:?} to http.allow_http_images, or send it itself"
             ));
@@ -87,8 +88,9 @@ impl Remote {
             ureq::Error::Other(refused) => format!("of {host} is not fetched: {refused}"),
             other => format!("of {host} cannot be fetched: {other}"),
         };
-        let agent = self.agent(place.is_secure()).map_err(|e| format!("of {host} cannot be fetched: {e}"))?;
-        let answer = agent.get(place.0).config().timeout_global(Some(rest)).build().call().map_err(fail)?;
+        let is_secure = http_client::is_secure(&uri);
+        let agent = self.agent(is_secure).map_err(|e| format!("of {host} cannot be fetched: {e}"))?;
+        let answer = agent.get(uri).config().timeout_global(Some(rest)).build().call().map_err(fail)?;
         match answer.status().as_u16() {
             200 => {}
             301 | 302 | 303 | 307 | 308 => {
@@ -124,48 +126,20 @@ impl Remote {
 }
 
 /// An address as requests name it.
-struct Place(Uri);
-
-impl Place {
-    fn parse(address: &str) -> Result<Self, String> {
-        let no_address = || {
+fn parse(address: &str) -> Result<Uri, String> {
+    http_client::address(address).map_err(|e| match e {
+        AddressError::NotHttp => {
             let start: String = address.chars().take(60).collect();
             format!(
                 "{start:?} has no address that can be asked for: write http://host/path or https://host/path"
             )
-        };
-        let uri: Uri = address.parse().map_err(|_| no_address())?;
-        let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
-        let Some(authority) = uri.authority().filter(|a| is_http && !a.host().is_empty()) else {
-            return Err(no_address());
-        };
-        // Nobody's password goes out, and no reader takes a user for the host.
-        if authority.as_str().contains('@') {
-            return Err("has an address with a user in it: leave that out".into());
         }
-        Ok(Place(uri))
-    }
-
-    fn host(&self) -> &str {
-        self.0.host().unwrap_or_default()
-    }
-
-    fn is_secure(&self) -> bool {
-        self.0.scheme() == Some(&uri::Scheme::HTTPS)
-    }
-
-    fn is_allowed_by(&self, host: &Host) -> bool {
-        is_allowed_by(&self.0, host)
-    }
-
-    /// How the configuration would name it.
-    fn to_add(&self) -> String {
-        self.0.authority().map(ToString::to_string).unwrap_or_default()
-    }
+        AddressError::HasUser => "has an address with a user in it: leave that out".into(),
+    })
 }
 
 fn is_allowed_by(uri: &Uri, host: &Host) -> bool {
-    let usual = if uri.scheme() == Some(&uri::Scheme::HTTPS) { 443 } else { 80 };
+    let usual = http_client::usual_port(uri);
     host.allows(uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(usual), usual)
 }
 
@@ -187,9 +161,9 @@ impl Resolver for Guard {
             return Err(ureq::Error::HostNotFound);
         };
         if let Some(address) = host.address() {
-            let usual = if uri.scheme() == Some(&uri::Scheme::HTTPS) { 443 } else { 80 };
+            let port = uri.port_u16().unwrap_or_else(|| http_client::usual_port(uri));
             let mut found = self.empty();
-            found.push(SocketAddr::new(address, uri.port_u16().unwrap_or(usual)));
+            found.push(SocketAddr::new(address, port));
             return Ok(found);
         }
         let found = self.names.resolve(uri, config, timeout)?;

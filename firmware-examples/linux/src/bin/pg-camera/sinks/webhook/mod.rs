@@ -213,7 +213,7 @@ impl Webhook {
 impl Sending {
     fn new(settings: &config::Webhook) -> Result<Self, String> {
         let target = settings.target()?;
-        let config = http_client::config(target.is_secure())
+        let config = http_client::config(http_client::is_secure(&target.url))
             .map_err(|e| format!("url: {e}"))?
             .timeout_global(Some(Duration::from_secs_f64(settings.timeout)));
         Ok(Sending { agent: config.build().into(), target })
